@@ -1,0 +1,1 @@
+"""What a crew is: the declared files, as checked data. Nothing here runs anything."""

@@ -1,0 +1,145 @@
+"""The models of a declared crew. The files are read by `spec.load`; this is what they become."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$")]
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,127}$")]
+Process = Literal["sequential", "graph", "hierarchical"]
+InputType = Literal["string", "number", "integer", "boolean", "file", "folder"]
+
+
+class Declared(BaseModel):
+    """Base of everything that stands in a file: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(Declared):
+    """One typed input of a crew; without a default it is required."""
+
+    type: InputType = "string"
+    description: str = ""
+    default: str | int | float | bool | None = None
+
+
+class Abilities(Declared):
+    """What an agent may use; the same in a role of the library and in a crew."""
+
+    tools: tuple[ToolName, ...] = ()
+    model: str = Field(default="", description="A group or model of config/models.yaml, or provider/model.")
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    max_tokens: Annotated[int, Field(ge=16, le=200_000)] = 1024
+    max_turns: Annotated[int, Field(ge=1, le=200)] = 12
+
+
+class RoleSpec(Abilities):
+    """A role of the library: a character that crews take over with `use:`."""
+
+    role: Annotated[str, Field(min_length=1)]
+    goal: Annotated[str, Field(min_length=1)]
+    backstory: Annotated[str, Field(min_length=1)]
+
+
+class AgentSpec(Abilities):
+    """A member of the crew. `use` names a role of the library whose fields it takes over."""
+
+    use: Name | None = None
+    role: str = ""
+    goal: str = ""
+    backstory: str = ""
+
+
+class LoopSpec(Declared):
+    """A bounded way back: run the tasks from `back_to` up to this one again until the condition holds."""
+
+    back_to: Name
+    until: str
+    max: Annotated[int, Field(ge=1, le=20)] = 2
+    only: str | None = Field(
+        default=None, description="A list in this task's output: the items of `for_each` to do again."
+    )
+
+
+class BeginSpec(Declared):
+    """A tool call that the engine makes before the agent's first turn."""
+
+    tool: ToolName
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class TaskSpec(Declared):
+    """One task: who does it, what it asks for, what it needs and what it must give."""
+
+    agent: Name | None = None
+    run: str | None = Field(default=None, description="A Python function `tools/x.py:name` in place of an agent.")
+    description: str = ""
+    expected_output: str = ""
+    context: tuple[Name, ...] | None = Field(default=None, description="The tasks whose outputs this one sees.")
+    needs: tuple[Name, ...] = ()
+    tools: tuple[ToolName, ...] | None = Field(default=None, description="Narrows the agent's tools for this task.")
+    begin: tuple[BeginSpec, ...] = ()
+    when: str | None = None
+    for_each: str | None = Field(default=None, description="A list in an earlier output; the task runs once an item.")
+    loop: LoopSpec | None = None
+    output: str | dict[str, Any] | None = None
+    guardrails: tuple[str, ...] = ()
+    max_turns: Annotated[int, Field(ge=1, le=200)] | None = None
+    max_tokens: Annotated[int, Field(ge=16, le=200_000)] | None = None
+    save_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+
+
+class DelegationSpec(Declared):
+    """How a manager may delegate in a hierarchical crew."""
+
+    manager: Name
+    workers: tuple[Name, ...] = ()
+    max_delegations: Annotated[int, Field(ge=1, le=100)] = 10
+    max_depth: Annotated[int, Field(ge=1, le=5)] = 1
+    ask_everyone: bool = Field(default=False, description="The answer is only accepted once each worker was asked.")
+    begin: tuple[BeginSpec, ...] = Field(default=(), description="Tool calls made before a worker's first turn.")
+    output: str | dict[str, Any] | None = Field(default=None, description="The shape of each worker's answer.")
+    guardrails: tuple[str, ...] = Field(default=(), description="Code that checks each worker's answer.")
+
+
+class Limits(Declared):
+    """What a run may use at most."""
+
+    usd: Annotated[float, Field(ge=0)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=30 * 86400)] = 600
+    model_calls: Annotated[int, Field(ge=1, le=100_000)] = 100
+    tool_calls: Annotated[int, Field(ge=0, le=100_000)] = 200
+    tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class ScopeSpec(Declared):
+    """What the crew is there for, as data: shown to its agents and to whoever reviews it."""
+
+    trigger: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    escalate_when: tuple[str, ...] = ()
+
+
+class CrewSpec(Declared):
+    """A crew, complete: roles are merged in, names are checked."""
+
+    crew: Name
+    goal: str = ""
+    process: Process = "sequential"
+    inputs: dict[Name, InputSpec] = Field(default_factory=dict)
+    agents: dict[Name, AgentSpec]
+    tasks: dict[Name, TaskSpec]
+    hierarchical: DelegationSpec | None = None
+    limits: Limits = Limits()
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    autonomy: Literal["low", "medium", "high", "shadow"] = "medium"
+    memory: str = "none"
+    scope: ScopeSpec = ScopeSpec()
+    report: Name | None = Field(
+        default=None, description="The task whose output is the run's; the last one by default."
+    )
