@@ -1,0 +1,170 @@
+"""The typed events of a run: one small model a kind, with a literal tag and a schema version.
+
+Events that say "recorded" are kept in the journal; `RunOpened`, `TextArrived` and `ToolStarted` only stream by.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+RunStatus = Literal["running", "waiting", "succeeded", "partial", "failed", "cancelled"]
+TaskStatus = Literal["succeeded", "partial", "failed", "skipped"]
+
+
+class Event(BaseModel):
+    """What every event says: where in the run it belongs.
+
+    Attributes:
+        path: The logical path, such as `gather/turn-3/tool-1`; the same in every replay.
+        task: The task's name; empty for the run as a whole.
+        agent: The agent's name; empty where no agent acts.
+        at: Seconds since 1970 (UTC).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+    path: str = ""
+    task: str = ""
+    agent: str = ""
+    at: float = 0.0
+
+
+class RunStarted(Event):
+    """Recorded first: what the run was asked to do."""
+
+    kind: Literal["run.started"] = "run.started"
+    crew: str
+    inputs: dict[str, Any]
+    spec_hash: str
+    version: str
+
+
+class RunOpened(Event):
+    """Streams by before all others: the run that this process takes in hand; not kept."""
+
+    kind: Literal["run.opened"] = "run.opened"
+    run_id: str
+    crew: str
+    models: tuple[str, ...] = Field(description="The models that its agents use, as people know them.")
+
+
+class RunResumed(Event):
+    """Recorded when a process takes the run up again."""
+
+    kind: Literal["run.resumed"] = "run.resumed"
+    calls: int = Field(description="Recorded calls that will be replayed.")
+
+
+class RunForked(Event):
+    """Recorded first in a fork: where it comes from."""
+
+    kind: Literal["run.forked"] = "run.forked"
+    parent: str
+    fork_at: str
+    changed: dict[str, Any]
+    copied: int = Field(default=0, description="So many events after this one were taken over from the parent.")
+
+
+class TaskStarted(Event):
+    """Recorded when a task begins."""
+
+    kind: Literal["task.started"] = "task.started"
+
+
+class ModelCalled(Event):
+    """Recorded after a model answered, before the answer is used."""
+
+    kind: Literal["model.called"] = "model.called"
+    request_hash: str
+    request: dict[str, Any]
+    reply: dict[str, Any]
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str | None = Field(description="A decimal; None when the price is not known.")
+    seconds: float
+
+
+class ModelFailed(Event):
+    """Recorded for each physical attempt that failed."""
+
+    kind: Literal["model.failed"] = "model.failed"
+    request_hash: str
+    model: str
+    error: str
+    error_kind: str
+    attempt: int
+    seconds: float
+
+
+class ToolStarted(Event):
+    """Streams by when a tool begins; not kept."""
+
+    kind: Literal["tool.started"] = "tool.started"
+    tool: str
+    arguments: dict[str, Any]
+
+
+class ToolCalled(Event):
+    """Recorded after a tool call was answered, denied or failed, before the result is used."""
+
+    kind: Literal["tool.called"] = "tool.called"
+    request_hash: str
+    tool: str
+    arguments: dict[str, Any]
+    status: Literal["ok", "error", "denied"]
+    result: Any
+    error_class: str = ""
+    seconds: float
+
+
+class Decision(Event):
+    """Recorded when code, not a model, decides how the run goes on."""
+
+    kind: Literal["decision"] = "decision"
+    what: str
+    why: str
+
+
+class TextArrived(Event):
+    """Streams by while a model writes; not kept."""
+
+    kind: Literal["text"] = "text"
+    text: str
+
+
+class TaskEnded(Event):
+    """Recorded with the output of a task; a resumed run takes the output from here."""
+
+    kind: Literal["task.ended"] = "task.ended"
+    status: TaskStatus
+    code: str
+    output: Any
+    text: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+class RunEnded(Event):
+    """Recorded last: how it ended, why, and what came out."""
+
+    kind: Literal["run.ended"] = "run.ended"
+    status: RunStatus
+    code: str
+    evidence: str = ""
+    output: Any = None
+
+
+Recorded = Annotated[
+    RunStarted | RunResumed | RunForked | TaskStarted | ModelCalled | ModelFailed | ToolCalled | Decision | TaskEnded
+    | RunEnded,
+    Field(discriminator="kind"),
+]  # fmt: skip
+AnyEvent = Recorded | RunOpened | ToolStarted | TextArrived
+
+recorded_event: TypeAdapter[Recorded] = TypeAdapter(Recorded)
+"""Reads a recorded event back from its JSON text."""

@@ -1,0 +1,86 @@
+"""The rows of a run as it writes and reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticSerializationError
+
+from quarterdeck.errors import JournalError
+from quarterdeck.journal.chain import verify
+from quarterdeck.journal.record import RunRecord, StoredEvent
+from quarterdeck.journal.totals import Totals
+
+if TYPE_CHECKING:
+    from quarterdeck.journal.events import Event
+    from quarterdeck.journal.store import Store
+
+EVENT_LIMIT = 16 * 1024 * 1024
+"""The largest event, in bytes of JSON."""
+
+
+def read_whole(store: Store, run_id: str) -> tuple[RunRecord, list[StoredEvent]]:
+    """Return a run with all its events.
+
+    Raises:
+        JournalError: They are not as they were recorded.
+    """
+    record = store.run(run_id)
+    rows, head, last_seq = store.chain(run_id)
+    broken = verify(run_id, rows, head, last_seq)
+    if broken is not None:
+        raise JournalError(
+            f"{str(broken).capitalize()}, so nothing can be built on it. See: quarterdeck audit verify {run_id}",
+            code="corrupt",
+        )
+    return record, rows
+
+
+def to_body(event: Event) -> str:
+    """Return an event as the JSON text that is hashed and kept.
+
+    Raises:
+        JournalError: It is too large, or holds what JSON cannot carry.
+    """
+    try:
+        body = event.model_dump_json()
+    except PydanticSerializationError as error:
+        raise JournalError(f"An event at {event.path!r} cannot be written as JSON: {error}.") from None
+    if len(body) > EVENT_LIMIT:
+        raise JournalError(
+            f"An event at {event.path!r} has {len(body):,} bytes; the journal takes at most {EVENT_LIMIT:,}. "
+            "Let the tool or model return less."
+        )
+    return body
+
+
+def new_row(crew: str, spec_hash: str, version: str, now: float, spec: str, inputs: str) -> dict[str, Any]:
+    """Return the row of a run that begins, but for its id."""
+    return {
+        "id": "",
+        "crew": crew,
+        "status": "running",
+        "code": "",
+        "version": version,
+        "spec_hash": spec_hash,
+        "created_at": now,
+        "updated_at": now,
+        "cancel_requested": False,
+        "spec": spec,
+        "inputs": inputs,
+        "summary": "{}",
+        "parent": "",
+        "fork_at": "",
+        "totals": Totals().to_json(),
+        "last_path": "",
+        "last_seq": 0,
+        "head": "",
+    }
+
+
+def as_record(row: dict[str, Any]) -> RunRecord:
+    """Return what `Store.run` would make of a row that this process has just made."""
+    texts = {"spec", "inputs", "summary"}
+    plain = {name: value for name, value in row.items() if name not in texts}
+    raw = {f"{name}_json": row[name] for name in texts}
+    return RunRecord(**{**plain, **raw, "totals": Totals.from_json(row["totals"]), "interrupted": False})

@@ -1,0 +1,398 @@
+"""One run in this process: what it records, what it has recorded, and who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from quarterdeck.errors import JournalError, RunBusy
+from quarterdeck.journal.chain import genesis, link
+from quarterdeck.journal.events import (
+    Event,
+    ModelCalled,
+    RunEnded,
+    RunForked,
+    RunResumed,
+    RunStarted,
+    RunStatus,
+    TaskEnded,
+    ToolCalled,
+)
+from quarterdeck.journal.fork import take_over
+from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
+from quarterdeck.journal.replay import Replay
+from quarterdeck.journal.rows import as_record, new_row, read_whole, to_body
+from quarterdeck.journal.store import Store
+from quarterdeck.journal.totals import Totals
+from quarterdeck.journal.writer import Lane, Write
+
+_LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0/o, 1/i/l, u: ids are read aloud and typed
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_ID_ATTEMPTS = 5
+
+_log = logging.getLogger(__name__)
+
+Listener = Callable[[Event], None]
+
+
+class RunJournal:
+    """The journal of one run, held by this process until `close`.
+
+    Made by `start`, `resume` or `fork`; belongs to the event loop on which it was made. After an append has failed,
+    each later one raises the same error: the chain would have a gap.
+
+    Attributes:
+        id: The run's id.
+        crew: The crew's name.
+        spec: The crew as it was when the run began.
+        spec_hash: Identifies that crew.
+        inputs: The run's inputs.
+        parent: The run that this one was forked from, or empty.
+        status: As last recorded.
+        totals: What the run used so far, up to its last event; earlier processes included.
+        cancel_requested: Somebody asked for the run to stop.
+    """
+
+    def __init__(self, store: Store, record: RunRecord, rows: Sequence[StoredEvent] = ()) -> None:
+        self.id = record.id
+        self.crew = record.crew
+        self.spec = record.spec
+        self.spec_hash = record.spec_hash
+        self.inputs = record.inputs
+        self.parent = record.parent
+        self.status: RunStatus = record.status
+        self.cancel_requested = False
+        self._store = store
+        self._replay = Replay(rows)
+        self.totals = Totals()
+        self._sum(rows)
+        self._seq = record.last_seq
+        self._head = record.head
+        self._lane = Lane(record.id, asyncio.get_running_loop(), self._cancel)
+        self._unsettled = 0
+        self._closed = False
+        self._began = time.monotonic()
+        self._seconds_before = self.totals.seconds
+        self._listeners: list[Listener] = []
+        self._on_cancel: list[Callable[[], None]] = []
+
+    @classmethod
+    async def start(
+        cls,
+        store: Store,
+        *,
+        crew: str,
+        spec: dict[str, Any],
+        inputs: dict[str, Any],
+        spec_hash: str,
+        version: str,
+        run_id: str | None = None,
+    ) -> RunJournal:
+        """Begin a run: it is held by this process and recorded.
+
+        Args:
+            store: Where it is kept.
+            crew: The crew's name.
+            spec: The complete crew, as JSON-able data.
+            inputs: The run's inputs, as JSON-able data.
+            spec_hash: Identifies the crew.
+            version: Of Quarterdeck.
+            run_id: Lower-case letters, digits and dashes; a new one of eight characters when None.
+
+        Raises:
+            ValueError: The id has other characters.
+            RunBusy: There is a run of this id already.
+            JournalError: The database cannot be written.
+        """
+        now = time.time()
+        row = new_row(crew, spec_hash, version, now, to_json(spec), to_json(inputs))
+        started = RunStarted(crew=crew, inputs=inputs, spec_hash=spec_hash, version=version, at=now)
+        return await cls._begin(store, row, [started], run_id)
+
+    @classmethod
+    async def resume(cls, store: Store, run_id: str) -> RunJournal:
+        """Take up a run where its journal ends.
+
+        Args:
+            store: Where it is kept.
+            run_id: The run, or the beginning of its id.
+
+        Raises:
+            RunNotFound: No such run.
+            RunBusy: Another process works on it.
+            JournalError: Its events were changed after they were recorded, or the database cannot be used.
+        """
+        run_id = (await asyncio.to_thread(store.run, run_id)).id
+        lane = Lane(run_id, asyncio.get_running_loop(), lambda: None)
+        await store.holds.take(lane)
+        try:
+            record, rows = await asyncio.to_thread(read_whole, store, run_id)
+            journal = cls(store, record, rows)
+            journal._lane.session = lane.session
+            journal._lane.failure = lane.failure
+            journal.cancel_requested = record.cancel_requested and record.status == "running"
+            store.writer.watch(journal._lane)
+            journal.status = "running"
+            await journal._record([RunResumed(calls=journal._replay.calls, at=time.time())], summary={})
+        except BaseException:
+            store.writer.forget(lane)
+            await store.holds.release(lane)
+            raise
+        return journal
+
+    @classmethod
+    async def fork(cls, store: Store, run_id: str, at: str, changed: dict[str, Any]) -> RunJournal:
+        """Begin a new run that takes over what another recorded before a path, and goes its own way from there.
+
+        Args:
+            store: Where both are kept.
+            run_id: The parent, or the beginning of its id. It is not changed, and may be running.
+            at: A path that the parent recorded, such as `review`.
+            changed: New values: `name` of an input, `task.field` of the recorded output of an earlier task.
+
+        Raises:
+            RunNotFound: No such run.
+            JournalError: Nothing is recorded at the path or under a name, or the database cannot be used.
+        """
+        parent = await asyncio.to_thread(store.run, run_id)
+        parent, rows = await asyncio.to_thread(read_whole, store, parent.id)
+        taken = take_over(parent.id, rows, at, parent.inputs, changed)
+        now = time.time()
+        row = new_row(parent.crew, parent.spec_hash, parent.version, now, parent.spec_json, to_json(taken.inputs))
+        row |= {"parent": parent.id, "fork_at": at}
+        begin: list[Event] = [
+            RunStarted(
+                crew=parent.crew, inputs=taken.inputs, spec_hash=parent.spec_hash, version=parent.version, at=now
+            ),
+            RunForked(parent=parent.id, fork_at=at, changed=changed, copied=len(taken.events), at=now),
+        ]
+        return await cls._begin(store, row, begin + taken.events, None)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    @property
+    def recorded_calls(self) -> int:
+        """How many model and tool calls were recorded when this process took the run."""
+        return self._replay.calls
+
+    @property
+    def seconds(self) -> float:
+        """Time in which processes worked on the run, until now."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def recorded_model(self, path: str, request_hash: str, request: object = None) -> ModelCalled | None:
+        """Return what was recorded for a model call before this process took the run.
+
+        Args:
+            path: The call's logical path.
+            request_hash: Of the request that is about to be made.
+            request: The request itself, for the message when it differs from the recorded one.
+
+        Raises:
+            Diverged: Another request is recorded at this path, and it was not taken over by a fork.
+        """
+        return self._replay.model(path, request_hash, request)
+
+    def recorded_tool(self, path: str, request_hash: str, request: object = None) -> ToolCalled | None:
+        """Return what was recorded for a tool call; as `recorded_model`."""
+        return self._replay.tool(path, request_hash, request)
+
+    def recorded_tools(self, name: str) -> list[ToolCalled]:
+        """Return the calls of one tool that were recorded before this process took the run, oldest first."""
+        return self._replay.tools(name)
+
+    def ended_task(self, path: str) -> TaskEnded | None:
+        """Return how a task ended before this process took the run, or None."""
+        return self._replay.task(path)
+
+    async def append(self, event: Event) -> None:
+        """Record an event: when this returns, it is committed.
+
+        If the caller is cancelled meanwhile, the event is recorded nevertheless.
+
+        Raises:
+            JournalError: It is not recorded, and nothing after it will be.
+        """
+        await self._record([event.model_copy(update={"at": time.time()})])
+
+    async def end(self, event: RunEnded, summary: dict[str, Any] | None = None) -> None:
+        """Record how the run ended, with its status.
+
+        Args:
+            event: The end.
+            summary: What to show of the run later; status, code and evidence when None.
+
+        Raises:
+            JournalError: It is not recorded.
+        """
+        if summary is None:
+            summary = {"status": event.status, "code": event.code, "evidence": event.evidence}
+        self.status = event.status
+        await self._record([event.model_copy(update={"at": time.time()})], code=event.code, summary=summary)
+
+    def publish(self, event: Event) -> None:
+        """Tell listeners an event that is not kept."""
+        if self._listeners:
+            self._tell(event.model_copy(update={"at": time.time()}))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event that is committed or published, on this loop; return how to stop it.
+
+        A listener that raises is logged and not called again: what shows a run must not fail it.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, on this loop, when somebody cancels the run; soon, if that has happened already."""
+        if self.cancel_requested:
+            self._lane.loop.call_soon(callback)
+        else:
+            self._on_cancel.append(callback)
+
+    async def close(self) -> None:
+        """Let the run go, once all its events are settled; harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        writer = self._store.writer
+        try:
+            if self._unsettled:  # appends whose callers were cancelled
+                await writer.ask(lambda _: None)
+        except JournalError as error:
+            _log.debug("run %s is let go after: %s", self.id, error)
+        finally:
+            writer.forget(self._lane)
+            await self._store.holds.release(self._lane)
+
+    async def __aenter__(self) -> RunJournal:
+        """Return the journal; the end of the block closes it."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        await self.close()
+
+    @classmethod
+    async def _begin(cls, store: Store, row: dict[str, Any], first: list[Event], run_id: str | None) -> RunJournal:
+        if run_id is not None and not _ID.fullmatch(run_id):
+            raise ValueError(f"run_id {run_id!r}: use up to 64 lower-case letters, digits and dashes")
+        for attempt in range(_ID_ATTEMPTS):
+            row["id"] = run_id or "".join(secrets.choice(_LETTERS) for _ in range(8))
+            row["head"] = genesis(row["id"])
+            journal = cls(store, as_record(row))
+            try:
+                await store.holds.take(journal._lane)
+                store.writer.watch(journal._lane)
+                await journal._record(first, create=row)
+                if len(first) > 1:
+                    rows = await asyncio.to_thread(store.chain, journal.id)
+                    journal._replay = Replay(rows[0])
+                return journal
+            except RunBusy:
+                await journal.close()
+                if run_id is not None:
+                    raise RunBusy(f"There is a run {run_id} already. Choose another id, or resume it.") from None
+                if attempt == _ID_ATTEMPTS - 1:
+                    raise
+            except BaseException:
+                await journal.close()
+                raise
+        raise AssertionError("unreachable")
+
+    async def _record(
+        self,
+        new: Sequence[Event],
+        *,
+        create: dict[str, Any] | None = None,
+        code: str = "",
+        summary: dict[str, Any] | None = None,
+    ) -> None:
+        while self._store.writer.full:
+            await asyncio.sleep(0.005)
+        if self._lane.failure is not None:
+            raise self._lane.failure
+        if self._closed:
+            raise JournalError(f"Run {self.id} is no longer held by this process. Resume it to go on.")
+        bodies = [to_body(event) for event in new]
+        transition = None if summary is None else {
+            "run_id": self.id,
+            "status": self.status,
+            "code": code,
+            "summary": to_json(summary),
+            "cancel_requested": self.cancel_requested,
+        }  # fmt: skip
+        rows = [self._row(event, body) for event, body in zip(new, bodies, strict=True)]
+        # a fork's own past begins with itself: what it took over is in the rows, not in its totals
+        for event in new[:2] if create else new:
+            self.totals.add(event)
+        progress = {
+            "run_id": self.id,
+            "updated_at": new[0].at if create else new[-1].at,
+            "totals": self.totals.to_json(),
+            "last_path": new[-1].path,
+            "last_seq": self._seq,
+            "head": self._head,
+        }
+        committed: asyncio.Future[None] = self._lane.loop.create_future()
+
+        def done(error: JournalError | None) -> None:
+            self._unsettled -= 1
+            if error is None:
+                for event in new:
+                    self._tell(event)
+            if committed.done():
+                return
+            if error is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(error)
+
+        self._store.writer.submit(Write(self._lane, done, rows, progress, create, transition))
+        self._unsettled += 1
+        await committed
+
+    def _row(self, event: Event, body: str) -> dict[str, Any]:
+        self._seq += 1
+        previous, self._head = self._head, link(self._head, body)
+        return {
+            "run_id": self.id,
+            "seq": self._seq,
+            "kind": event.kind,  # type: ignore[attr-defined]
+            "path": event.path,
+            "at": event.at,
+            "request_hash": getattr(event, "request_hash", ""),
+            "body": body,
+            "previous_hash": previous,
+            "hash": self._head,
+        }
+
+    def _sum(self, rows: Sequence[StoredEvent]) -> None:
+        for row in rows:
+            if row.seq not in self._replay.pinned:
+                self.totals.add(row.event)
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                _log.exception("a listener of run %s failed and is not called again", self.id)
+                self._listeners.remove(listener)
+
+    def _cancel(self) -> None:
+        self.cancel_requested = True
+        callbacks, self._on_cancel = self._on_cancel, []
+        for callback in callbacks:
+            callback()

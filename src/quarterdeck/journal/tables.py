@@ -1,0 +1,48 @@
+"""The two tables that hold every run. Migrations that change them stand in the root folder `memory/migrations`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("crew", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("spec_hash", Text, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("updated_at", Float(53), nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("inputs", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("parent", String(64), nullable=False),
+    Column("fork_at", Text, nullable=False),
+    Column("totals", Text, nullable=False),
+    Column("last_path", Text, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("head", String(64), nullable=False),
+    Index("runs_by_age", "created_at"),
+    Index("runs_to_cancel", "cancel_requested", "status"),
+)
+"""One row a run: what it is, how far it got, and the hash of its last event (`head`)."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+"""Append-only. `body` is the event's JSON and the only thing hashed; the columns before it repeat parts of it."""
