@@ -1,0 +1,248 @@
+"""Which model a name means here and now, and the provider that answers for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from quarterdeck.errors import ModelError
+from quarterdeck.models.keys import key_names, no_key, set_key
+from quarterdeck.models.live import check_live
+from quarterdeck.models.prices import FREE, Price, PriceTable
+from quarterdeck.spec.problem import did_you_mean
+
+if TYPE_CHECKING:
+    from quarterdeck.models.port import Provider
+    from quarterdeck.spec.models import ModelEntry, ModelsConfig
+
+Kind = Literal["litellm", "embedded"]
+DEFAULT_CONTEXT = 8192
+"""Tokens that a model is taken to read when nobody says how many: few rather than too many."""
+DEFAULT_WEIGHTS = "qwen2.5-coder-1.5b"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """One model, settled.
+
+    Attributes:
+        name: What stands in `ModelRequest.model`, such as `openai/gpt-4o-mini-2024-07-18` or `local`.
+        kind: Through what it is reached.
+        context: Tokens of prompt and answer that it can take.
+        price: None when it is not known.
+        supports_schema: Whether an answer can be held to a JSON Schema.
+        weights: Of an embedded model: a name or a path.
+        api_base: A declared endpoint, or empty.
+        api_key_env: The declared variable of its key, or empty.
+    """
+
+    name: str
+    kind: Kind
+    context: int
+    price: Price | None
+    supports_schema: bool
+    weights: str = ""
+    api_base: str = ""
+    api_key_env: str = ""
+
+    @property
+    def free(self) -> bool:
+        """Whether it is declared to cost nothing."""
+        return self.price is not None and self.price.free
+
+    @property
+    def label(self) -> str:
+        """The model as a run's first line shows it."""
+        return f"{self.name} ({self.weights}, on this machine)" if self.kind == "embedded" else self.name
+
+    @property
+    def provider(self) -> str:
+        """LiteLLM's name of the provider; `embedded` for a model on this machine."""
+        return "embedded" if self.kind == "embedded" else self.name.partition("/")[0]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The variables of which one must hold a key; none where no key is needed."""
+        if self.api_key_env:
+            return (self.api_key_env,)
+        return () if self.kind == "embedded" or self.api_base else key_names(self.provider)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelListing:
+    """A model as `models list` and `doctor` show it.
+
+    Attributes:
+        groups: The groups that it is in.
+        key: Whether its key is set; `none needed` where it has none.
+    """
+
+    model: ResolvedModel
+    groups: tuple[str, ...]
+    key: Literal["set", "missing", "none needed"]
+
+
+class Catalog:
+    """The models of a workspace. Providers are made when first asked for, and shared.
+
+    Args:
+        config: `config/models.yaml`.
+        environ: Where keys are looked up.
+        table: Prices and context windows of known models.
+    """
+
+    def __init__(
+        self, config: ModelsConfig, environ: Mapping[str, str] = os.environ, *, table: PriceTable | None = None
+    ) -> None:
+        self._config = config
+        self._environ = environ
+        self._table = table or PriceTable()
+        self._known: dict[str, ResolvedModel] = {}
+        self._providers: dict[str, Provider] = {}
+
+    def resolve(self, wanted: str = "") -> ResolvedModel:
+        """Return the model that a name means.
+
+        Args:
+            wanted: A group (its first model whose key is set is taken), a declared model or LiteLLM's name of one;
+                empty for the default.
+
+        Raises:
+            ModelError: There is no such model (`no_model`), or its key is not set (`no_key`).
+        """
+        name = wanted or self._config.default
+        if name in self._config.groups:
+            return self._first_usable(name)
+        model = self._model(name)
+        if self._key(model) == "missing":
+            raise ModelError(no_key(model.provider, model.key_names), "no_key")
+        return model
+
+    def provider(self, model: ResolvedModel | str) -> Provider:
+        """Return the provider that answers for a model; shared, closed by `close`.
+
+        Args:
+            model: What `resolve` returned, or its name.
+
+        Raises:
+            ModelError: There is no such model, no key or no weights.
+        """
+        resolved = self._model(model) if isinstance(model, str) else model
+        provider = self._providers.get(resolved.name)
+        if provider is None:
+            provider = self._embedded(resolved) if resolved.kind == "embedded" else self._litellm(resolved)
+            self._providers[resolved.name] = provider
+        return provider
+
+    def price_of(self, name: str) -> Price | None:
+        """Return the price of a model by its name; None when it is not known."""
+        return self._model(name).price
+
+    def describe(self) -> list[ModelListing]:
+        """Return every model that is declared or in a group, in the order of the file."""
+        names = dict.fromkeys([*self._config.models, *(one for group in self._config.groups.values() for one in group)])
+        listings = []
+        for name in names:
+            model = self._model(name)
+            groups = tuple(group for group, members in self._config.groups.items() if name in members)
+            listings.append(ModelListing(model, groups, self._key(model)))
+        return listings
+
+    async def close(self) -> None:
+        """Close every provider that was made; the catalog can be used again after that."""
+        providers, self._providers = self._providers, {}
+        for provider in providers.values():
+            await provider.close()
+
+    def _first_usable(self, group: str) -> ResolvedModel:
+        members = [self._model(name) for name in self._config.groups[group]]
+        for model in members:
+            if self._key(model) != "missing":
+                return model
+        keys = tuple(dict.fromkeys(model.key_names[0] for model in members))
+        raise ModelError(no_key(f'any model of "{group}"', keys), "no_key")
+
+    def _key(self, model: ResolvedModel) -> Literal["set", "missing", "none needed"]:
+        if not model.key_names:
+            return "none needed"
+        return "set" if set_key(model.key_names, self._environ) else "missing"
+
+    def _model(self, name: str) -> ResolvedModel:
+        if name not in self._known:
+            entry = self._config.models.get(name)
+            if entry is not None and entry.provider == "embedded":
+                self._known[name] = _embedded_model(name, entry)
+            else:
+                self._known[name] = self._litellm_model(name, entry)
+        return self._known[name]
+
+    def _litellm_model(self, name: str, entry: ModelEntry | None) -> ResolvedModel:
+        # at an endpoint of one's own a known name proves nothing: what it costs and can do has to be declared
+        facts = None if entry is not None and entry.api_base else self._table.facts(name)
+        provider, slash, _ = name.partition("/")
+        if entry is None and facts is None and (not slash or provider not in self._table.providers):
+            raise ModelError(self._unknown(name), "no_model")
+        if not slash and facts is not None:
+            name = f"{facts.provider}/{name}"
+        declared = entry.price if entry is not None else None
+        price = facts.price if facts is not None else None
+        if declared is not None:
+            price = FREE if declared == "free" else Price.per_million(declared.input, declared.output)
+        schema = entry.json_schema if entry is not None else None
+        return ResolvedModel(
+            name=name,
+            kind="litellm",
+            context=(entry.context if entry else None) or (facts.context if facts else None) or DEFAULT_CONTEXT,
+            price=price,
+            supports_schema=schema if schema is not None else facts is not None and facts.supports_schema,
+            api_base=(entry.api_base if entry else None) or "",
+            api_key_env=(entry.api_key_env if entry else None) or "",
+        )
+
+    def _unknown(self, name: str) -> str:
+        provider, slash, _ = name.partition("/")
+        if slash:
+            near = did_you_mean(provider, self._table.providers) or "; see `quarterdeck models list`"
+            return f'No model "{name}": there is no provider "{provider}"{near}'
+        near = did_you_mean(name, self._config.names()) or did_you_mean(name, self._table.names)
+        return f'No group or model "{name}"{near or "; see `quarterdeck models list`, or write provider/model"}'
+
+    def _litellm(self, model: ResolvedModel) -> Provider:
+        from quarterdeck.models.litellm_provider import LiteLLMProvider
+
+        return LiteLLMProvider(
+            model.name,
+            price=model.price,
+            supports_schema=model.supports_schema,
+            api_base=model.api_base,
+            api_key_env=model.api_key_env,
+            environ=self._environ,
+        )
+
+    def _embedded(self, model: ResolvedModel) -> Provider:
+        check_live(model.name)
+        from quarterdeck.models.embedded import EmbeddedProvider
+        from quarterdeck.models.weights import installed
+
+        path = Path(model.weights).expanduser() if model.weights.endswith(".gguf") else installed(model.weights)
+        if path is None or not path.is_file():
+            raise ModelError(
+                f"The weights of {model.name} ({model.weights}) are not on this machine: "
+                f"quarterdeck models pull {model.name}",
+                "no_weights",
+            )
+        return EmbeddedProvider(path, model_name=model.name, context=model.context)
+
+
+def _embedded_model(name: str, entry: ModelEntry) -> ResolvedModel:
+    return ResolvedModel(
+        name=name,
+        kind="embedded",
+        context=entry.context or DEFAULT_CONTEXT,
+        price=FREE,
+        supports_schema=True,
+        weights=entry.weights or DEFAULT_WEIGHTS,
+    )

