@@ -1,0 +1,42 @@
+"""For the tests of crews: a scripted model, cassettes, a loopback server, and a guard against live calls."""
+
+from __future__ import annotations
+
+from quarterdeck.testing.cassette import Cassette
+from quarterdeck.testing.live import block_live_calls
+from quarterdeck.testing.scripted import ScriptedModel, UnexpectedCall, UnusedSteps
+from quarterdeck.testing.server import HttpAnswer, OpenAIServer
+from quarterdeck.testing.steps import (
+    Step,
+    answer,
+    call,
+    cut_off,
+    delay,
+    error,
+    hang,
+    malformed_call,
+    stream,
+    text,
+    together,
+)
+
+__all__ = [
+    "Cassette",
+    "HttpAnswer",
+    "OpenAIServer",
+    "ScriptedModel",
+    "Step",
+    "UnexpectedCall",
+    "UnusedSteps",
+    "answer",
+    "block_live_calls",
+    "call",
+    "cut_off",
+    "delay",
+    "error",
+    "hang",
+    "malformed_call",
+    "stream",
+    "text",
+    "together",
+]

@@ -1,0 +1,53 @@
+"""A catalog in which every model is the one under test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quarterdeck.models.catalog import Catalog, ResolvedModel
+from quarterdeck.models.prices import FREE, Price
+
+if TYPE_CHECKING:
+    from quarterdeck.models.port import Provider
+
+
+class ScriptedCatalog(Catalog):
+    """Answers for any model name with one provider, so that a crew runs on a scripted model.
+
+    Args:
+        model: A `ScriptedModel`, a `Cassette`, or any provider.
+        context: Tokens that it is taken to read.
+        price: Per token; free by default, None for unknown.
+        supports_schema: Whether answers can be held to a JSON Schema.
+
+    Example:
+        Crew(spec, catalog=ScriptedCatalog(ScriptedModel([text("Done.")]))).kickoff()
+    """
+
+    def __init__(
+        self,
+        model: Provider,
+        *,
+        context: int = 32_768,
+        price: Price | None = FREE,
+        supports_schema: bool = True,
+    ) -> None:
+        self._model_under_test = model
+        self._context = context
+        self._price = price
+        self._supports_schema = supports_schema
+
+    def resolve(self, wanted: str = "") -> ResolvedModel:
+        """Return the model under test by the name asked for."""
+        return ResolvedModel(wanted or "scripted", "litellm", self._context, self._price, self._supports_schema)
+
+    def provider(self, model: ResolvedModel | str) -> Provider:
+        """Return the provider under test."""
+        return self._model_under_test
+
+    def price_of(self, name: str) -> Price | None:
+        """Return the price given."""
+        return self._price
+
+    async def close(self) -> None:
+        """Leave the provider to the test that made it."""
