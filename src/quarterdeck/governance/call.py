@@ -1,0 +1,36 @@
+"""One tool call on its way through the gate, and the shape of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from quarterdeck.governance.result import ToolResult
+from quarterdeck.journal.call import CallContext
+from quarterdeck.tools.tool import Tool
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A proposed call.
+
+    Attributes:
+        name: The tool's name as the model wrote it.
+        arguments: As the model wrote them, then validated; None when they were no JSON object.
+        raw: What the model wrote where it was no JSON object.
+        request_hash: Identifies the call in the journal.
+        tool: Found by the first stage.
+    """
+
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+    request_hash: str
+    tool: Tool | None = None
+
+
+Grants = Callable[[CallContext], frozenset[str]]
+"""The names of the tools that the agent of a call may use in its task."""
+Proceed = Callable[[ToolCall, CallContext], Awaitable[ToolResult]]
+ToolStage = Callable[[ToolCall, CallContext, Proceed], Awaitable[ToolResult]]

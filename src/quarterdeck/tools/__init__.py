@@ -1,0 +1,1 @@
+"""Tools: typed Python functions, loaded by path. What may call them stands in `quarterdeck.governance`."""

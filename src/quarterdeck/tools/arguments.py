@@ -1,0 +1,90 @@
+"""Checking the arguments of a call before the tool sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from quarterdeck.errors import ToolError
+from quarterdeck.spec.problem import did_you_mean
+from quarterdeck.tools.tool import Tool
+
+MAX_BYTES = 64_000
+MAX_PROBLEMS = 10
+
+
+def validate(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as the function takes them, converted to its types.
+
+    Args:
+        tool: Whose arguments they are.
+        arguments: As the model wrote them.
+
+    Returns:
+        What was given, and only that; defaults are left to the function.
+
+    Raises:
+        ToolError: They do not fit; the text lists every problem in words that a model can act on.
+    """
+    try:
+        size = len(orjson.dumps(arguments))
+    except (TypeError, ValueError) as error:
+        raise ToolError(f"{tool.name}: the arguments are no JSON: {error}. Give one flat JSON object.") from None
+    if size > MAX_BYTES and size > (allowed := _allowed_bytes(tool)):
+        raise ToolError(f"{tool.name}: the arguments are {size:,} bytes, more than {allowed:,}. Send less at once.")
+    known = tool.parameters.get("properties", {})
+    problems = [
+        f'unknown argument "{name[:60]}"{did_you_mean(name[:60], known).removesuffix("?")}'
+        for name in arguments
+        if name not in known
+    ]
+    given = {name: value for name, value in arguments.items() if name in known} if problems else arguments
+    if tool.validator is None:
+        problems += _against_schema(tool.parameters, given)
+    else:
+        try:
+            valid = tool.validator.validate_python(given)
+        except ValidationError as error:
+            problems += [_in_words(problem) for problem in error.errors(include_url=False, include_input=False)]
+    if problems:
+        raise ToolError(_all_of(tool, problems))
+    if tool.validator is None:
+        return given
+    return valid.model_dump() if isinstance(valid, BaseModel) else dict(valid)
+
+
+def _allowed_bytes(tool: Tool) -> int:
+    """Return the limit, wider for a tool that itself declares a longer text (`maxLength`), such as a file's content."""
+    declared: list[int] = [part.get("maxLength", 0) for part in tool.parameters.get("properties", {}).values()]
+    return MAX_BYTES + 4 * sum(length for length in declared if length > MAX_BYTES)
+
+
+def _in_words(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    if problem["type"] == "missing":
+        return f'"{where}" is missing'
+    return f'"{where}": {problem["msg"][:1].lower()}{problem["msg"][1:300]}'
+
+
+def _against_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> Iterable[str]:
+    if not schema:
+        return
+    from jsonschema import Draft202012Validator  # only tools that bring a bare schema need it
+
+    for problem in Draft202012Validator(schema).iter_errors(arguments):
+        where = ".".join(map(str, problem.absolute_path))
+        yield f'"{where}": {problem.message[:300]}' if where else problem.message[:300]
+
+
+def _all_of(tool: Tool, problems: list[str]) -> str:
+    shown = problems[:MAX_PROBLEMS]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
+    required = tool.parameters.get("required", [])
+    takes = ", ".join(
+        name if name in required else f"{name} (optional)" for name in list(tool.parameters.get("properties", {}))[:30]
+    )
+    return f"{tool.name}: {'; '.join(shown)}. It takes: {takes or 'no arguments'}."

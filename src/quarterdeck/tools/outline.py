@@ -1,0 +1,171 @@
+"""What a tool function looks like from outside: read from a file's text, without running any of it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+CONTEXT = "context"
+"""The parameter through which a tool gets its `ToolContext`; a model never sees it."""
+EVIDENCE = "evidence"
+"""The parameter that marks a function as a check or a `run:` function."""
+
+_SECTION = re.compile(r"^(Args|Arguments|Returns|Return|Raises|Yields|Example|Examples|Note|Notes|Attributes):\s*$")
+_ENTRY = re.compile(r"^\*{0,2}(\w+)(?: ?\([^)]*\))?:\s*(.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a function: whether it has a type, and a description beside it."""
+
+    name: str
+    line: int
+    typed: bool
+    described: bool = False
+    plain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One function.
+
+    Attributes:
+        name: As agents are granted it, without the file: a trailing underscore, which Python's own names
+            (`list_`) make necessary, is no part of it.
+        function: As Python knows it.
+        doc: The docstring.
+    """
+
+    name: str
+    function: str
+    line: int
+    doc: str
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Docstring:
+    """A Google-style docstring: the text before the sections, and what `Args:` says of each parameter."""
+
+    text: str
+    arguments: dict[str, str]
+
+
+def read_docstring(doc: str) -> Docstring:
+    """Read a Google-style docstring."""
+    text: list[str] = []
+    arguments: dict[str, str] = {}
+    section = name = ""
+    indent: int | None = None
+    for line in inspect.cleandoc(doc).splitlines():
+        if found := _SECTION.match(line):
+            section, name, indent = found[1], "", None
+        elif not section:
+            text.append(line)
+        elif section in ("Args", "Arguments") and line.strip():
+            depth = len(line) - len(line.lstrip())
+            indent = depth if indent is None else indent
+            entry = _ENTRY.match(line.strip()) if depth <= indent else None
+            if entry:
+                name = entry[1]
+                arguments[name] = entry[2]
+            elif name:
+                arguments[name] = f"{arguments[name]} {line.strip()}".strip()
+    return Docstring(" ".join(" ".join(text).split()), {key: value for key, value in arguments.items() if value})
+
+
+def outlines(tree: ast.Module) -> list[Outline]:
+    """Return the functions of a file that are tools.
+
+    They are its public functions, or, where the file has an `__all__`, those and no others.
+    A function that takes `evidence` is a guardrail or the function of a `run:` task, never a tool.
+    """
+    only = _declared(tree)
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    ]
+    return [
+        Outline(
+            node.name.rstrip("_"), node.name, node.lineno, ast.get_docstring(node) or "", tuple(_parameters(node.args))
+        )
+        for node in functions
+        if (only is None or node.name in only)
+        and all(argument.arg != EVIDENCE for argument in (*node.args.args, *node.args.kwonlyargs))
+    ]
+
+
+def outline_of(function: Callable[..., Any]) -> Outline:
+    """Return the outline of a function that is loaded."""
+    parameters = tuple(
+        Parameter(
+            parameter.name,
+            0,
+            parameter.annotation is not parameter.empty,
+            "description=" in str(parameter.annotation),
+            parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY),
+        )
+        for parameter in inspect.signature(function).parameters.values()
+    )
+    name = getattr(function, "__name__", type(function).__name__)
+    return Outline(name.rstrip("_"), name, 0, inspect.getdoc(function) or "", parameters)
+
+
+def mistakes(outline: Outline) -> list[tuple[int, str, str]]:
+    """Return what keeps a function from being a tool, each as (line, where, what)."""
+    doc = read_docstring(outline.doc)
+    found = []
+    if not doc.text:
+        found.append((outline.line, outline.function, "no docstring; say what the tool does, agents choose by it"))
+    for parameter in outline.parameters:
+        where, line = f"{outline.function}.{parameter.name}", parameter.line or outline.line
+        if not parameter.plain:
+            found.append((line, where, "a tool takes named parameters only, no *args or **kwargs"))
+        elif not parameter.typed:
+            found.append((line, where, f"no type; write `{parameter.name}: str`, or what it is"))
+        elif parameter.name != CONTEXT and not parameter.described and parameter.name not in doc.arguments:
+            found.append((line, where, f"no description; add `{parameter.name}: ...` below `Args:` in the docstring"))
+    return found
+
+
+def definitions(tree: ast.Module) -> list[str]:
+    """Return the names that a file defines at its top level."""
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names += _targets(node)
+    return names
+
+
+def _declared(tree: ast.Module) -> Iterable[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in _targets(node):
+            names = node.value.elts if isinstance(node.value, ast.Tuple | ast.List) else []
+            return {name.value for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str)}
+    return None
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _parameters(arguments: ast.arguments) -> Iterable[Parameter]:
+    for argument in (*arguments.args, *arguments.kwonlyargs):
+        yield _parameter(argument, plain=True)
+    for argument in (*arguments.posonlyargs, *filter(None, (arguments.vararg, arguments.kwarg))):
+        yield _parameter(argument, plain=False)
+
+
+def _parameter(argument: ast.arg, *, plain: bool) -> Parameter:
+    described = argument.annotation is not None and any(
+        isinstance(node, ast.keyword) and node.arg == "description" for node in ast.walk(argument.annotation)
+    )
+    return Parameter(argument.arg, argument.lineno, argument.annotation is not None, described, plain)

@@ -1,0 +1,388 @@
+"""Facts, verdicts and sentences that can be traced to a source: shapes for the agents, and the code that checks them.
+
+A model only proposes. What counts as a fact, as answered and as supported is decided here, from the passages that
+receipts show were really read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
+
+from quarterdeck.errors import Rejected
+from quarterdeck.tools.evidence import Evidence
+from quarterdeck.tools.quoting import find_quote, gives_orders, is_long_enough, paragraph_around
+from quarterdeck.tools.support import unsupported
+
+__all__: list[str] = []
+
+MAX_QUESTIONS = 3
+MAX_FACTS = 4
+MAX_SENTENCES = 12
+MAX_PASSAGES = 60
+_MARKS = re.compile(r"\s*\[\s*F?\d{1,3}(?:\s*,\s*F?\d{1,3})*\s*\]|\s*\(\s*F\d{1,3}(?:\s*,\s*F\d{1,3})*\s*\)")
+_QUESTION_SCHEMA: JsonDict = {"type": "string", "minLength": 8, "maxLength": 160}
+_STRICT_SCHEMA = ConfigDict(json_schema_extra={"additionalProperties": False})
+
+
+class Questions(BaseModel):
+    """The questions into which a topic is split."""
+
+    model_config = _STRICT_SCHEMA
+
+    questions: list[str] = Field(
+        max_length=20, json_schema_extra={"minItems": 1, "maxItems": MAX_QUESTIONS, "items": _QUESTION_SCHEMA}
+    )
+
+
+class Fact(BaseModel):
+    """One thing that a document says."""
+
+    model_config = _STRICT_SCHEMA
+
+    source: str = Field(max_length=500, description="The source of the passage.")
+    quote: str = Field(
+        max_length=900,
+        description="Words copied exactly from that passage.",
+        json_schema_extra={"minLength": 12, "maxLength": 300},
+    )
+    claim: str = Field(
+        max_length=900, description="What the quote says, in one sentence.", json_schema_extra={"maxLength": 240}
+    )
+    heading: SkipJsonSchema[str] = ""
+
+
+class Facts(BaseModel):
+    """What was found for one question; `refused` is filled in by code."""
+
+    model_config = _STRICT_SCHEMA
+
+    facts: list[Fact] = Field(max_length=60, json_schema_extra={"maxItems": MAX_FACTS})
+    refused: SkipJsonSchema[list[str]] = []
+
+    @classmethod
+    def narrowed(cls, schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+        """Limit sources to the passages that were read; without any there can be no fact."""
+        sources = list(passages_read(evidence))[:MAX_PASSAGES]
+        if sources:
+            schema["$defs"]["Fact"]["properties"]["source"]["enum"] = sources
+        else:
+            schema["properties"]["facts"]["maxItems"] = 0
+        return schema
+
+
+class Verdict(BaseModel):
+    """Whether the facts answer one question."""
+
+    model_config = _STRICT_SCHEMA
+
+    question: str = Field(max_length=1000)
+    answered: bool
+
+
+class Verdicts(BaseModel):
+    """A verdict a question; `all_answered` and `unanswered` are filled in by code."""
+
+    model_config = _STRICT_SCHEMA
+
+    verdicts: list[Verdict] = Field(max_length=20)
+    all_answered: SkipJsonSchema[bool] = False
+    unanswered: SkipJsonSchema[list[str]] = []
+
+    @classmethod
+    def narrowed(cls, schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+        """Limit questions to those that were asked."""
+        questions = [question for question, _ in gathered(evidence)]
+        if questions:
+            schema["$defs"]["Verdict"]["properties"]["question"] = {"type": "string", "enum": questions}
+            schema["properties"]["verdicts"] |= {"minItems": len(questions), "maxItems": len(questions)}
+        return schema
+
+
+class Sentence(BaseModel):
+    """One sentence of the report and the facts that it rests on."""
+
+    model_config = _STRICT_SCHEMA
+
+    text: str = Field(max_length=1000, json_schema_extra={"maxLength": 300})
+    facts: list[str] = Field(max_length=20, json_schema_extra={"minItems": 1, "maxItems": 3})
+
+
+class Report(BaseModel):
+    """The report before it is rendered; `removed` is filled in by code."""
+
+    model_config = _STRICT_SCHEMA
+
+    title: str = Field(max_length=300, json_schema_extra={"maxLength": 100})
+    sentences: list[Sentence] = Field(max_length=60, json_schema_extra={"maxItems": MAX_SENTENCES})
+    removed: SkipJsonSchema[list[str]] = []
+
+    @classmethod
+    def narrowed(cls, schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+        """Limit the facts of a sentence to those there are; without any there can be no sentence."""
+        names = list(named_facts(gathered(evidence)))
+        if names:
+            schema["$defs"]["Sentence"]["properties"]["facts"]["items"]["enum"] = names
+        else:
+            schema["properties"]["sentences"]["maxItems"] = 0
+        return schema
+
+
+def passages_read(evidence: Evidence) -> dict[str, dict[str, str]]:
+    """Return the passages that tools really returned in this task, by source."""
+    found: dict[str, dict[str, str]] = {}
+    for receipt in evidence.receipts:
+        if receipt.tool in ("documents.search", "documents.read") and isinstance(receipt.result, list):
+            for item in receipt.result:
+                if isinstance(item, dict) and isinstance(item.get("source"), str) and isinstance(item.get("text"), str):
+                    found.setdefault(item["source"], item)
+    return found
+
+
+def gathered(evidence: Evidence) -> list[tuple[str, list[Fact]]]:
+    """Return the questions with their facts, as the task `gather` left them."""
+    found = []
+    for entry in evidence.outputs.get("gather") or []:
+        output = entry.get("output") or {} if isinstance(entry, dict) else {}
+        facts = [Fact.model_validate(fact) for fact in output.get("facts", [])] if isinstance(output, dict) else []
+        if isinstance(entry, dict):
+            found.append((str(entry.get("item", "")), facts))
+    return found
+
+
+def named_facts(found: list[tuple[str, list[Fact]]]) -> dict[str, Fact]:
+    """Return all facts as F1, F2 ... in the order of the questions; a quote that was found twice counts once."""
+    facts: dict[tuple[str, str], Fact] = {}
+    for _, own in found:
+        for fact in own:
+            facts.setdefault((fact.source, fact.quote), fact)
+    return {f"F{number}": fact for number, fact in enumerate(facts.values(), 1)}
+
+
+def number_facts(evidence: Evidence) -> list[dict[str, str]]:
+    """Return the facts with the names that the writer has to use (the function of a `run:` task)."""
+    found = gathered(evidence)
+    return [
+        {"fact": name, "question": _asked(fact, found), "quote": fact.quote, "claim": fact.claim}
+        for name, fact in named_facts(found).items()
+    ]
+
+
+def questions_are_different(output: Questions, evidence: Evidence) -> Questions:
+    """Keep each question once, and as many as will be worked on (a guardrail).
+
+    Raises:
+        Rejected: None is left.
+    """
+    kept: dict[str, str] = {}
+    for question in output.questions:
+        if _key(question) and not gives_orders(question):
+            kept.setdefault(_key(question), " ".join(question.split()))
+    if not kept:
+        raise Rejected("Ask at least one question.")
+    return Questions(questions=list(kept.values())[:MAX_QUESTIONS])
+
+
+def quotes_are_verbatim(output: Facts, evidence: Evidence) -> Facts:
+    """Keep the facts whose quote stands in a passage that was read (a guardrail).
+
+    What earlier rounds found stays. A source that is wrong is put right; a claim that says more than its quote
+    becomes the quote; everything else that does not hold is dropped, with a note.
+    """
+    passages = passages_read(evidence)
+    before = [facts for question, facts in gathered(evidence) if question == str(evidence.item)]
+    kept = {fact.quote.lower(): fact for facts in before for fact in facts}
+    refused = []
+    for fact in output.facts[:MAX_FACTS]:
+        checked = _checked(fact, passages)
+        if isinstance(checked, str):
+            refused.append(f'"{_short(fact.quote)}": {checked}')
+        else:
+            kept.setdefault(checked.quote.lower(), checked)
+    evidence.notes += [f"quote refused: {reason}" for reason in refused]
+    return Facts(facts=list(kept.values())[:20], refused=refused)
+
+
+def _checked(fact: Fact, passages: dict[str, dict[str, str]]) -> Fact | str:
+    """Return a fact put right, or what is wrong with it."""
+    named = [fact.source] if fact.source in passages else []
+    for source in (*named, *(other for other in passages if other != fact.source)):
+        quote = find_quote(fact.quote, passages[source]["text"])
+        if quote is not None:
+            break
+    else:
+        return "stands in no passage that was read"
+    if not is_long_enough(quote):
+        return "too short to prove anything"
+    if gives_orders(paragraph_around(quote, passages[source]["text"])) or gives_orders(fact.claim):
+        return "speaks to the reader as an instruction, and documents are data"
+    heading = passages[source].get("heading", "")
+    heading = "" if gives_orders(heading) else heading
+    claim = " ".join(fact.claim.split())
+    if not claim or unsupported(claim, [quote, heading]):
+        claim = quote
+    return Fact(source=source, quote=quote, claim=claim, heading=heading)
+
+
+def verdicts_are_grounded(output: Verdicts, evidence: Evidence) -> Verdicts:
+    """Fill in what is answered (a guardrail): a question without a fact never is, nor is one without a verdict."""
+    questions = gathered(evidence)
+    said = {_key(verdict.question): verdict.answered for verdict in output.verdicts}
+    by_place = len(output.verdicts) == len(questions)
+    verdicts = []
+    for place, (question, facts) in enumerate(questions):
+        answered = said.get(_key(question), output.verdicts[place].answered if by_place else False)
+        if answered and not facts:
+            evidence.notes.append(f'no fact answers "{_short(question)}", whatever the verdict was')
+        verdicts.append(Verdict(question=question, answered=answered and bool(facts)))
+    open_ones = [verdict.question for verdict in verdicts if not verdict.answered]
+    return Verdicts(verdicts=verdicts, all_answered=not open_ones, unanswered=open_ones)
+
+
+def sentences_are_supported(output: Report, evidence: Evidence) -> Report:
+    """Remove the sentences that the facts they name do not support (a guardrail).
+
+    Raises:
+        Rejected: No sentence is left although there are facts.
+    """
+    facts = named_facts(gathered(evidence))
+    questions = " ".join(question for question, _ in gathered(evidence))
+    kept: dict[str, Sentence] = {}
+    removed = []
+    for sentence in output.sentences:
+        text = _without_marks(sentence.text)
+        named = [name for name in dict.fromkeys(sentence.facts) if name in facts]
+        support = [part for name in named for part in (facts[name].quote, facts[name].heading)]
+        reason = unsupported(text, support, context=questions) if named else "names no fact"
+        if not reason and gives_orders(text):
+            reason = "is an instruction"
+        if reason:
+            removed.append(f"{text} ({reason})")
+        elif text and _key(text) not in kept:
+            kept[_key(text)] = Sentence(text=text, facts=named)
+    if facts and not kept:
+        reasons = "; ".join(removed[:5]) or "there was none"
+        raise Rejected(
+            f"No sentence is supported by the facts that it names: {reasons}. Write sentences that say what the quotes"
+            f" say, in their words, and name their facts ({', '.join(list(facts)[:20])})."
+        )
+    evidence.notes += [f"removed as unsupported: {text}" for text in removed]
+    topic = str(evidence.inputs.get("topic") or "Report")
+    title = " ".join(output.title.split())
+    words = [topic, questions, *(fact.quote for fact in facts.values())]
+    if not title or gives_orders(title) or unsupported(title, words, share=0.0):
+        title = topic[:200]
+    return Report(title=title, sentences=list(kept.values()), removed=removed)
+
+
+def render_report(evidence: Evidence) -> str:
+    """Return the finished report as Markdown (the function of a `run:` task).
+
+    It takes the facts from the task `gather`, and sentences and verdicts from the latest outputs that have them.
+    """
+    report = _last_with(evidence.outputs, "sentences")
+    verdicts = _last_with(evidence.outputs, "verdicts")
+    return render(
+        Report.model_validate(report) if report else None,
+        gathered(evidence),
+        Verdicts.model_validate(verdicts) if verdicts else None,
+        title=str(evidence.inputs.get("topic") or "Report"),
+    )
+
+
+def render(
+    report: Report | None,
+    found: list[tuple[str, list[Fact]]],
+    verdicts: Verdicts | None,
+    notes: Sequence[str] = (),
+    title: str = "Report",
+) -> str:
+    """Return a report as Markdown: sentences with their marks, the sources, what is open, what was removed.
+
+    Args:
+        report: What the writer wrote and the checks left; without a sentence the facts themselves are listed.
+        found: The questions with their facts.
+        verdicts: What the critic said, or None.
+        notes: More lines for the last section.
+        title: Where the report has none.
+    """
+    facts = named_facts(found)
+    sentences = report.sentences if report else []
+    if not sentences:
+        sentences = [Sentence(text=fact.claim, facts=[name]) for name, fact in facts.items()]
+    open_ones = [question for question, own in found if not own or (verdicts and question in verdicts.unanswered)]
+    parts = [f"# {_markdown((report.title if report else '') or title)}"]
+    marks: dict[str, int] = {}
+    parts += _paragraphs(sentences, facts, found, marks) or ["The sources answer none of the questions."]
+    if marks:
+        cited = [(mark, facts[name]) for name, mark in marks.items()]
+        lines = [f'- [{mark}] {place(fact.source)}: "{_markdown(fact.quote)}"' for mark, fact in cited]
+        parts += ["## Sources", "\n".join(lines)]
+    if open_ones:
+        parts += ["## Not answered by the sources", "\n".join(f"- {_markdown(question)}" for question in open_ones)]
+    removed = [*(report.removed if report else []), *notes]
+    if removed:
+        parts += ["## Removed as unsupported", "\n".join(f"- {_markdown(text)}" for text in removed[:60])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _paragraphs(
+    sentences: list[Sentence], facts: dict[str, Fact], found: list[tuple[str, list[Fact]]], marks: dict[str, int]
+) -> list[str]:
+    """Return the text, a paragraph a question, and number the facts in the order in which they are cited."""
+    paragraphs: list[list[str]] = []
+    before = ""
+    for sentence in sentences:
+        named = [name for name in sentence.facts if name in facts]
+        if not named:
+            continue
+        about = _asked(facts[named[0]], found)
+        if not paragraphs or about != before:
+            paragraphs.append([])
+            before = about
+        cited = "".join(f"[{marks.setdefault(name, len(marks) + 1)}]" for name in named)
+        paragraphs[-1].append(f"{_markdown(sentence.text)} {cited}")
+    return [" ".join(paragraph) for paragraph in paragraphs]
+
+
+def _asked(fact: Fact, found: list[tuple[str, list[Fact]]]) -> str:
+    return next((question for question, own in found if fact in own), "")
+
+
+def place(source: str) -> str:
+    """Return a source as people say it: `wind.md:12-15` is `wind.md, lines 12-15`."""
+    match = re.fullmatch(r"(.*):(p(?!ar)|par)?(\d+)(-\d+)?(?:\.\d+)?", source)
+    if match is None:
+        return _markdown(source)
+    unit = {"p": "page", "par": "paragraph"}.get(match[2] or "", "line")
+    return f"{_markdown(match[1])}, {unit}{'s' if match[4] else ''} {match[3]}{match[4] or ''}"
+
+
+def _markdown(text: str) -> str:
+    """Return a document's or a model's words so that Markdown shows them and does nothing else: no link, no image."""
+    flat = " ".join(text.split())
+    return re.sub(r"([\[\]<`]|^[#>+-])", r"\\\1", flat)
+
+
+def _last_with(outputs: dict[str, Any], key: str) -> dict[str, Any] | None:
+    """Return the latest output that has a field, whatever its task is called."""
+    return next((out for out in reversed(list(outputs.values())) if isinstance(out, dict) and key in out), None)
+
+
+def _without_marks(text: str) -> str:
+    """Return a sentence without the fact names and marks that models like to write into it."""
+    return " ".join(_MARKS.sub("", text).split())
+
+
+def _key(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(" .?!")
+
+
+def _short(text: str, length: int = 80) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 3]}..."
