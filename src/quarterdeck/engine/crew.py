@@ -1,0 +1,315 @@
+"""The public face: load a crew, kick it off, watch it, take it up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from quarterdeck.engine.concurrency import run_sync, side_by_side
+from quarterdeck.engine.inputs import check_inputs
+from quarterdeck.engine.loop import perform
+from quarterdeck.engine.member import CrewAI, crewai_classes
+from quarterdeck.engine.parts import load_parts
+from quarterdeck.engine.run import Equipment, carry_out
+from quarterdeck.errors import JournalError
+from quarterdeck.journal.events import TextArrived
+from quarterdeck.journal.fingerprint import fingerprint
+from quarterdeck.journal.run import RunJournal
+from quarterdeck.journal.store import Store, default_url
+from quarterdeck.models.catalog import Catalog
+from quarterdeck.spec.crew import CrewSpec
+from quarterdeck.spec.load import load_crew, load_models
+from quarterdeck.spec.workspace import Workspace
+from quarterdeck.tools.execution import Executor
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.result import Result
+    from quarterdeck.engine.scope import Parts
+    from quarterdeck.journal.events import Event
+    from quarterdeck.journal.record import RunRecord
+
+Listener = Callable[["Event"], None]
+Outcome = TypeVar("Outcome")
+QUEUE_LENGTH = 10_000
+
+
+class Crew:
+    """A declared crew, ready to run any number of times, also at once.
+
+    Args:
+        spec: The crew.
+        workspace: Where its tools, models and runs stand; found from the current folder if not given.
+        database_url: The journal's database; `QUARTERDECK_DATABASE_URL` or the workspace's own if not given.
+        catalog: The models; those of `config/models.yaml` if not given.
+        parts: What the crew's names stand for; loaded from the workspace if not given.
+    """
+
+    def __init__(
+        self,
+        spec: CrewSpec,
+        *,
+        workspace: Workspace | None = None,
+        database_url: str | None = None,
+        catalog: Catalog | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        self.spec = spec
+        self.workspace = workspace or Workspace.find()
+        self.database_url = database_url or default_url(self.workspace.root)
+        self._catalog = catalog
+        self._parts = parts
+        self._equipment: Equipment | None = None
+        self._store: Store | None = None
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        workspace: Workspace | None = None,
+        database_url: str | None = None,
+        catalog: Catalog | None = None,
+    ) -> Crew:
+        """Load a crew by its name in the workspace or by the path of its file or CrewAI project.
+
+        Raises:
+            SpecError: With every problem of the files.
+        """
+        workspace = workspace or Workspace.find()
+        spec = load_crew(name_or_path, workspace)
+        return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog)
+
+    @classmethod
+    def from_crewai(cls, crew: Any, **settings: Any) -> Crew:
+        """Take an existing `crewai.Crew`: its agents, tasks, tools, guardrails and process.
+
+        Args:
+            crew: The CrewAI object.
+            settings: As for `Crew`.
+
+        Raises:
+            SpecError: It uses something that Quarterdeck does not run; says what.
+        """
+        from quarterdeck.engine.adopt import adopt
+
+        spec, parts = adopt(crew)
+        return cls(spec, parts=parts, **settings)
+
+    def kickoff(self, inputs: Mapping[str, Any] | None = None, *, model: str = "") -> Result:
+        """Run the crew to its end.
+
+        Args:
+            inputs: By name.
+            model: A model or group that overrides what the agents name.
+
+        Returns:
+            How it ended; a run that failed is a result too.
+
+        Raises:
+            InputError: An input is missing or wrong; nothing was run.
+            ModelError: A model cannot be used (no key, no weights); nothing was run.
+            JournalError: The database cannot be used; what was recorded stays.
+        """
+        return run_sync(self._once(self.akickoff(inputs, model=model)))
+
+    async def akickoff(
+        self, inputs: Mapping[str, Any] | None = None, *, model: str = "", listener: Listener | None = None
+    ) -> Result:
+        """Run the crew to its end, without blocking. As `kickoff`.
+
+        Args:
+            inputs: By name.
+            model: A model or group that overrides what the agents name.
+            listener: Called with each event as it happens; must not block.
+        """
+        checked = check_inputs(self.spec, inputs or {}, self.workspace.root)
+        equipment = self._prepare(model)
+        declared = self.spec.model_dump(mode="json")
+        journal = await RunJournal.start(
+            self.store,
+            crew=self.spec.crew,
+            spec={"crew": declared, "model": model},
+            inputs=checked,
+            spec_hash=fingerprint(declared),
+            version=_version(),
+        )
+        return await self._carry_out(checked, model, journal, equipment, listener)
+
+    @classmethod
+    def of_run(
+        cls,
+        run_id: str,
+        *,
+        workspace: Workspace | None = None,
+        database_url: str | None = None,
+        catalog: Catalog | None = None,
+    ) -> Crew:
+        """Return the crew of a recorded run, as it was declared when the run started.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        workspace = workspace or Workspace.find()
+        store = Store.open(database_url or default_url(workspace.root))
+        try:
+            spec = CrewSpec.model_validate(store.run(run_id).spec["crew"])
+        finally:
+            store.close()
+        return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog)
+
+    async def aresume(self, run_id: str, *, listener: Listener | None = None) -> Result:
+        """Take up a run of this crew that stopped; recorded calls are replayed and not made again.
+
+        Args:
+            run_id: The run, or a unique beginning of its id.
+            listener: Called with each event as it happens; must not block.
+
+        Raises:
+            RunNotFound: No such run.
+            RunBusy: Another process works on it.
+            JournalError: It has ended, or this crew is declared otherwise than when the run started.
+        """
+        record = self.store.run(run_id)
+        if record.status in ("succeeded", "partial"):
+            raise JournalError(
+                f"Run {record.id} has ended: {record.status}. Nothing to resume; "
+                f"`quarterdeck runs fork {record.id} --at TASK` starts a new run from any of its steps.",
+                code="ended",
+            )
+        self._same_crew(record)
+        return await self._take_up(await RunJournal.resume(self.store, record.id), listener)
+
+    async def afork(
+        self, run_id: str, at: str, changed: Mapping[str, Any] | None = None, *, listener: Listener | None = None
+    ) -> Result:
+        """Start a new run from a step of an old one, with changed inputs.
+
+        Args:
+            run_id: The old run; it stays as it is.
+            at: The path to go on from, such as `review` or `gather/turn-3`; what stood before is taken over.
+            changed: Inputs, or `task.field` of recorded outputs, to change.
+            listener: Called with each event as it happens.
+
+        Raises:
+            JournalError: The run has no such path; lists those it has.
+        """
+        record = self.store.run(run_id)
+        self._same_crew(record)
+        changed = dict(changed or {})
+        given = {name: value for name, value in changed.items() if name in self.spec.inputs}
+        checked = check_inputs(self.spec, {**record.inputs, **given}, self.workspace.root)
+        changed.update({name: checked[name] for name in given})
+        return await self._take_up(await RunJournal.fork(self.store, record.id, at, changed), listener)
+
+    async def stream(self, inputs: Mapping[str, Any] | None = None, *, model: str = "") -> AsyncGenerator[Event, None]:
+        """Run the crew and yield its typed events, each with its agent and task; the last is the run's end."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE_LENGTH)
+
+        def put(event: Event) -> None:
+            if not queue.full() or not isinstance(event, TextArrived):
+                queue.put_nowait(event)
+
+        work = asyncio.ensure_future(self.akickoff(inputs, model=model, listener=put))
+        work.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    def kickoff_for_each(self, inputs: Iterable[Mapping[str, Any]], *, model: str = "") -> list[Result]:
+        """Run the crew once for each set of inputs, at most ten at once; results in the order of the inputs."""
+        limit = asyncio.Semaphore(10)
+
+        async def one(values: Mapping[str, Any]) -> Result:
+            async with limit:
+                return await self.akickoff(values, model=model)
+
+        async def every() -> list[Result]:
+            return await side_by_side([one(values) for values in inputs])
+
+        return run_sync(self._once(every()))
+
+    def member(self, agent: str) -> Any:
+        """Return an agent of this crew as a CrewAI agent, for use in a plain `crewai.Crew`."""
+        spec = self.spec.agents[agent]
+        return crewai_classes().member_of(spec)
+
+    @property
+    def store(self) -> Store:
+        """The journal's store, opened on first use.
+
+        Raises:
+            JournalError: The database cannot be used.
+        """
+        if self._store is None:
+            self._store = Store.open(self.database_url)
+        return self._store
+
+    async def aclose(self) -> None:
+        """Free providers, threads and the database."""
+        equipment, self._equipment = self._equipment, None
+        if equipment is not None:
+            await equipment.catalog.close()
+            equipment.executor.close()
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    async def _once(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Await something and free what belongs to this event loop."""
+        try:
+            return await work
+        finally:
+            await self.aclose()
+
+    def _prepare(self, model: str) -> Equipment:
+        """Resolve everything that a run needs before it starts, so that a mistake costs nothing."""
+        if self._equipment is None:
+            parts = self._parts or load_parts(self.spec, self.workspace)
+            catalog = self._catalog or Catalog(load_models(self.workspace))
+            self._equipment = Equipment(parts, catalog, CrewAI(perform), Executor(), self.workspace.runs)
+        catalog = self._equipment.catalog
+        for agent in self.spec.agents.values():
+            catalog.provider(catalog.resolve(model or agent.model))
+        if self.spec.agents:
+            crewai_classes()
+        return self._equipment
+
+    def _same_crew(self, record: RunRecord) -> None:
+        if record.spec["crew"] != self.spec.model_dump(mode="json"):
+            raise JournalError(
+                f"{self.spec.crew} is declared otherwise than when run {record.id} started. "
+                f"`Crew.of_run` (or `quarterdeck runs resume {record.id}`) takes the crew from the journal.",
+                code="changed",
+            )
+
+    async def _take_up(self, journal: RunJournal, listener: Listener | None) -> Result:
+        record = self.store.run(journal.id)
+        model = record.spec["model"]
+        try:
+            equipment = self._prepare(model)
+        except BaseException:
+            await journal.close()
+            raise
+        return await self._carry_out(dict(record.inputs), model, journal, equipment, listener)
+
+    async def _carry_out(
+        self, inputs: dict[str, Any], model: str, journal: RunJournal, equipment: Equipment, listener: Listener | None
+    ) -> Result:
+        if listener is not None:
+            journal.listen(listener)
+        try:
+            return await carry_out(self.spec, inputs, model, journal, equipment)
+        finally:
+            await journal.close()
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("quarterdeck")

@@ -1,0 +1,179 @@
+"""One agent's turns: build the window, ask the model, act through the gate, check, stop or go on."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from quarterdeck.engine import prompts
+from quarterdeck.engine.assignment import Outcome
+from quarterdeck.engine.concurrency import side_by_side
+from quarterdeck.errors import LimitReached, ModelError, QuarterdeckError, Rejected
+from quarterdeck.memory.window import Window
+from quarterdeck.models.port import ModelReply, ModelRequest
+from quarterdeck.tools.evidence import Receipt
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.assignment import Assignment, Guardrail
+    from quarterdeck.engine.scope import RunScope
+    from quarterdeck.governance.result import ToolResult
+    from quarterdeck.models.port import ToolRequest
+
+MAX_REPAIRS = 2
+MAX_REPEATS = 2
+MAX_PARALLEL_CALLS = 16
+
+
+async def perform(work: Assignment, run: RunScope) -> Outcome:
+    """Work on an assignment until code accepts the answer, or a limit is reached.
+
+    Args:
+        work: What to do.
+        run: The run it belongs to.
+
+    Returns:
+        How it ended, and which of these ended it: the goal is met, the answer cannot be mended, the turns or an
+        allowance are used up, or the agent goes round in circles. The last two give a `partial` answer.
+
+    Raises:
+        LimitReached: The run's time is up.
+        ModelError: The model cannot be asked.
+    """
+    await _begin(work, run)
+    window = Window(prompts.opening(work), work.model.context - work.max_tokens)
+    _show_beginning(work, window)
+    repairs = repeats = 0
+    for turn in range(1, work.max_turns + 1):
+        try:
+            reply = await _decide(work, run, window, f"turn-{turn}")
+            if reply.tool_calls:
+                repeats += await _act(work, run, window, reply, f"turn-{turn}")
+                if repeats >= MAX_REPEATS:
+                    return await _answer_now(work, run, window, "oscillation")
+                continue
+        except LimitReached as limit:
+            if limit.limit == "seconds":
+                raise
+            return await _answer_now(work, run, window, limit.code)
+        verdict = await _check(work, reply)
+        if verdict.accepted:
+            return Outcome("succeeded", "goal_met", verdict.value, notes=verdict.notes)
+        if repairs == MAX_REPAIRS:
+            return Outcome("failed", "output_rejected", why=verdict.problem, notes=verdict.notes)
+        repairs += 1
+        window.add_answer(reply.text[:4000], verdict.problem)
+    return await _answer_now(work, run, window, "limit_turns")
+
+
+async def _begin(work: Assignment, run: RunScope) -> None:
+    """Make the declared first tool calls, so that code and not a model decides that they happen.
+
+    Raises:
+        QuarterdeckError: One failed: the agent would have to make up what it was to be given.
+    """
+    for number, request in enumerate(work.begin, 1):
+        result = await run.gate.call(request, run.context(work, f"begin-{number}"))
+        if result.status != "ok":
+            raise QuarterdeckError(f"{work.task}: {request.name}: {result.value}", code="begin_failed")
+        _keep_receipt(work, request, result)
+
+
+def _show_beginning(work: Assignment, window: Window) -> None:
+    if work.begin:
+        receipts = work.evidence.receipts[-len(work.begin) :]
+        window.add_calls("", work.begin, [receipt.text for receipt in receipts])
+
+
+async def _decide(work: Assignment, run: RunScope, window: Window, step: str, *, tools: bool = True) -> ModelReply:
+    request = ModelRequest(
+        model=work.model.name,
+        messages=window.messages(),
+        tools=work.tools if tools else (),
+        schema=work.output.schema(work.evidence) if work.output and work.model.supports_schema else None,
+        max_tokens=work.max_tokens,
+        temperature=work.agent.temperature,
+    )
+    try:
+        return await run.port.complete(request, run.context(work, step))
+    except ModelError as error:
+        if error.kind != "malformed":
+            raise
+        return ModelReply(text="", finish="length")
+
+
+async def _act(work: Assignment, run: RunScope, window: Window, reply: ModelReply, step: str) -> int:
+    """Put the proposed calls through the gate, side by side; return how many only repeated earlier ones."""
+    calls = reply.tool_calls[:MAX_PARALLEL_CALLS]
+    context = run.context(work, step)
+    results = await side_by_side(
+        [run.gate.call(call, context.at(f"tool-{number}")) for number, call in enumerate(calls, 1)]
+    )
+    for call, result in zip(calls, results, strict=True):
+        _keep_receipt(work, call, result)
+    window.add_calls(reply.text, calls, [result.text() for result in results])
+    return sum(result.error_class == "repeated" for result in results)
+
+
+def _keep_receipt(work: Assignment, request: ToolRequest, result: ToolResult) -> None:
+    value = result.value if result.status == "ok" else None
+    work.evidence.receipts.append(Receipt(request.name, request.arguments or {}, value, result.text()))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What code, not the actor, says of an answer."""
+
+    accepted: bool
+    value: Any = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+async def _check(work: Assignment, reply: ModelReply) -> Verdict:
+    text = reply.text.strip()
+    if reply.finish == "length":
+        return Verdict(False, text or None, prompts.CUT_OFF)
+    if not text:
+        return Verdict(False, None, prompts.EMPTY)
+    value: Any = text
+    work.evidence.notes.clear()
+    try:
+        if work.output is not None:
+            value = work.output.read(text)
+        for guardrail in work.guardrails:
+            value = await _guard(guardrail, value, work)
+    except (ValueError, Rejected) as problem:
+        return Verdict(False, None, prompts.mend(str(problem)[:2000]), tuple(work.evidence.notes))
+    return Verdict(True, value, notes=tuple(work.evidence.notes))
+
+
+async def _guard(guardrail: Guardrail, value: Any, work: Assignment) -> Any:
+    try:
+        guarded = guardrail(value, work.evidence)
+        return await guarded if inspect.isawaitable(guarded) else guarded
+    except Rejected:
+        raise
+    except Exception as error:
+        name = getattr(guardrail, "__name__", "guardrail")
+        raise QuarterdeckError(
+            f"{work.task}: the guardrail {name} itself failed: {type(error).__name__}: {error}", code="guardrail_failed"
+        ) from error
+
+
+async def _answer_now(work: Assignment, run: RunScope, window: Window, code: str) -> Outcome:
+    """Ask once more, without tools, for the best answer there is; what comes is at most `partial`."""
+    why = {"limit_turns": f"no accepted answer in {work.max_turns} turns", "oscillation": "the same calls repeated"}
+    reason = why.get(code, code.replace("_", " "))
+    window.add_note(prompts.ANSWER_NOW)
+    run.allowance.grant_last_word()
+    try:
+        reply = await _decide(work, run, window, "answer", tools=False)
+    except LimitReached as limit:
+        if limit.limit == "seconds":
+            raise
+        return Outcome("failed", code, why=f"{reason}; {limit}")
+    verdict = await _check(work, reply)
+    if verdict.value is None:
+        return Outcome("failed", code, why=f"{reason}; the last answer could not be used: {verdict.problem}")
+    return Outcome("partial", code, verdict.value, why=reason, notes=verdict.notes)

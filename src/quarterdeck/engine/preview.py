@@ -1,0 +1,96 @@
+"""What each agent would be sent first, made the way a run makes it, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from quarterdeck.engine import prompts
+from quarterdeck.engine.assign import DELEGATE, assignment_of
+from quarterdeck.engine.hierarchical import Delegation
+from quarterdeck.engine.result import TaskResult
+from quarterdeck.engine.scope import RunScope
+from quarterdeck.models.port import Message
+from quarterdeck.tools.evidence import Evidence
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.assignment import Assignment
+    from quarterdeck.engine.scope import Parts
+    from quarterdeck.models.catalog import Catalog
+    from quarterdeck.models.port import ToolOffer
+    from quarterdeck.spec.crew import CrewSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first request of one agent for one task.
+
+    Attributes:
+        model: The model that would answer, as people know it.
+        messages: With `{placeholders}` where a run would put what is not known yet.
+        tools: What the model may propose to call.
+        schema: What the answer is held to, where the model can be held to one.
+    """
+
+    task: str
+    agent: str
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolOffer, ...]
+    schema: dict[str, Any] | None
+
+
+def preview(
+    spec: CrewSpec, parts: Parts, catalog: Catalog, inputs: Mapping[str, Any], *, model: str = ""
+) -> list[Preview]:
+    """Return the first request of each task that an agent does, in the order of the crew.
+
+    Args:
+        spec: The crew.
+        parts: What its names stand for.
+        catalog: The models.
+        inputs: Those that are known; the placeholders of others stay as they are.
+        model: Overrides what the agents name.
+
+    Raises:
+        ModelError: A model is not known or has no key.
+    """
+    run = _scope(spec, parts, catalog, inputs, model)
+    previews = []
+    for name, task in spec.tasks.items():
+        agent = task.agent or (spec.hierarchical.manager if spec.hierarchical and not task.run else "")
+        if agent:
+            item = "{item}" if task.for_each else None
+            work = assignment_of(name, agent, name, run, item)
+            previews.append(_preview(replace(work, evidence=Evidence(inputs=run.inputs, item=item))))
+    return previews
+
+
+def _scope(spec: CrewSpec, parts: Parts, catalog: Catalog, inputs: Mapping[str, Any], model: str) -> RunScope:
+    defaults = {name: declared.default for name, declared in spec.inputs.items() if declared.default is not None}
+    tools = dict(parts.tools)
+    nothing = cast("Any", None)  # an assignment is made without journal, gate or clock
+    run = RunScope(
+        spec=spec, inputs={**defaults, **inputs}, journal=nothing, allowance=nothing, port=nothing, gate=nothing,
+        catalog=catalog, crewai=nothing, parts=parts, tools=tools, executor=nothing, deadline=0.0, model=model,
+        folder=Path(),
+    )  # fmt: skip
+    if spec.hierarchical is not None:
+        tools[DELEGATE] = Delegation(run, spec.hierarchical).tool()
+    for name in spec.tasks:
+        known_later = f"{{{name}}}"
+        run.results[name] = TaskResult(name, "", "succeeded", "goal_met", known_later, known_later)
+    return run
+
+
+def _preview(work: Assignment) -> Preview:
+    messages = [*prompts.opening(work)]
+    if work.begin:
+        messages.append(Message("assistant", "", tool_calls=work.begin))
+        messages += [
+            Message("tool", f"{{result of {call.name}}}", tool_call_id=call.id, name=call.name) for call in work.begin
+        ]
+    schema = work.output.schema(work.evidence) if work.output and work.model.supports_schema else None
+    return Preview(work.task, work.agent_name, work.model.label, tuple(messages), work.tools, schema)

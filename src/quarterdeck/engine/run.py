@@ -1,0 +1,184 @@
+"""One run from start to end: put its parts together, run its tasks, say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import ChainMap
+from collections.abc import MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from quarterdeck.engine.assign import DELEGATE, model_of
+from quarterdeck.engine.grants import grants_of
+from quarterdeck.engine.hierarchical import Delegation
+from quarterdeck.engine.output import plain
+from quarterdeck.engine.result import Cost, Result, TaskResult
+from quarterdeck.engine.scheduler import run_tasks
+from quarterdeck.engine.scope import RunScope
+from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError
+from quarterdeck.governance.gate import Gate
+from quarterdeck.journal.allowance import Allowance
+from quarterdeck.journal.events import RunEnded, RunOpened, RunStatus
+from quarterdeck.models.stack import build_port
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.member import CrewAI
+    from quarterdeck.engine.scope import Parts
+    from quarterdeck.journal.run import RunJournal
+    from quarterdeck.models.catalog import Catalog
+    from quarterdeck.models.stages import Stage
+    from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.tools.execution import Executor
+    from quarterdeck.tools.tool import Tool
+
+MAX_FILES_LISTED = 1000
+
+
+class Equipment:
+    """What all runs of a crew share: made once by `Crew`.
+
+    Args:
+        parts: What the crew's names stand for.
+        catalog: Finds models and their providers.
+        crewai: CrewAI's agents and tasks.
+        executor: Carries out tools.
+        runs: The folder that holds each run's own folder.
+    """
+
+    def __init__(self, parts: Parts, catalog: Catalog, crewai: CrewAI, executor: Executor, runs: Path) -> None:
+        self.parts = parts
+        self.catalog = catalog
+        self.crewai = crewai
+        self.executor = executor
+        self.runs = runs
+        self.port: Stage = build_port(catalog.provider, catalog.price_of)
+
+
+async def carry_out(
+    spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJournal, equipment: Equipment
+) -> Result:
+    """Carry out a run whose journal is open, from its start or from where it stopped.
+
+    Args:
+        spec: The crew.
+        inputs: Checked inputs.
+        model: Overrides the models that agents name; empty for none.
+        journal: The run's journal; this process holds the run.
+        equipment: What the crew's runs share.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        JournalError: What happened could not be recorded; the run can be resumed.
+        asyncio.CancelledError: The caller cancelled; the run can be resumed.
+    """
+    started = time.monotonic()
+    run = _scope(spec, inputs, model, journal, equipment)
+    journal.publish(RunOpened(run_id=journal.id, crew=spec.crew, models=_models(run)))
+    status, code, evidence = await _run_until_end(run)
+    report = run.results.get(spec.report or next(reversed(spec.tasks)))
+    output = report.output if report else None
+    with contextlib.suppress(asyncio.CancelledError):
+        await journal.end(RunEnded(status=status, code=code, evidence=evidence[:4000], output=plain(output)))
+    used = journal.totals
+    return Result(
+        run_id=journal.id,
+        status=status,
+        code=code,
+        evidence=evidence,
+        output=output,
+        text=report.text if report else "",
+        files=_files(run.folder),
+        tasks=dict(run.results),
+        model_calls=used.model_calls,
+        tool_calls=used.tool_calls,
+        tokens=used.tokens,
+        cost=Cost(used.cost_usd),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJournal, equipment: Equipment) -> RunScope:
+    own_tools: dict[str, Tool] = {}
+    tools = ChainMap(own_tools, cast(MutableMapping[str, "Tool"], equipment.parts.tools))
+    folder = equipment.runs / journal.id
+    gate = Gate(tools, grants_of(spec), equipment.executor, run_id=journal.id, inputs=inputs, folder=folder)
+    run = RunScope(
+        spec=spec,
+        inputs=inputs,
+        journal=journal,
+        allowance=Allowance(spec.limits, journal.totals),
+        port=equipment.port,
+        gate=gate,
+        catalog=equipment.catalog,
+        crewai=equipment.crewai,
+        parts=equipment.parts,
+        tools=tools,
+        executor=equipment.executor,
+        deadline=asyncio.get_running_loop().time() + spec.limits.seconds,
+        model=model,
+        folder=folder,
+    )
+    if spec.hierarchical is not None:
+        delegation = Delegation(run, spec.hierarchical)
+        own_tools[DELEGATE] = delegation.tool()
+        if spec.hierarchical.ask_everyone:
+            run.checks[spec.hierarchical.manager] = delegation.everyone_was_asked
+    return run
+
+
+def _models(run: RunScope) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(model_of(agent, run).label for agent in run.spec.agents.values()))
+
+
+async def _run_until_end(run: RunScope) -> tuple[RunStatus, str, str]:
+    """Run the tasks and return status, code and evidence; a cancel by another process ends them at once."""
+    work = asyncio.ensure_future(run_tasks(run))
+    run.journal.on_cancel(partial(_stop, work))
+    try:
+        async with asyncio.timeout_at(run.deadline):
+            await work
+    except asyncio.CancelledError:
+        if not run.journal.cancel_requested:
+            raise
+        return "cancelled", "cancelled", "Cancelled by request."
+    except TimeoutError:
+        return _out_of_time(run, f"The run's {run.spec.limits.seconds:g} s are up (limits.seconds).")
+    except JournalError:
+        raise
+    except LimitReached as limit:
+        if limit.limit == "seconds":
+            return _out_of_time(run, str(limit))
+        return "failed", limit.code, str(limit)
+    except QuarterdeckError as error:
+        return "failed", error.code, str(error)
+    return _verdict(list(run.results.values()))
+
+
+def _stop(work: asyncio.Future[None]) -> None:
+    work.cancel()
+
+
+def _out_of_time(run: RunScope, why: str) -> tuple[RunStatus, str, str]:
+    has_output = any(result.output is not None for result in run.results.values())
+    return ("partial" if has_output else "failed"), "limit_seconds", why
+
+
+def _verdict(results: list[TaskResult]) -> tuple[RunStatus, str, str]:
+    """Judge the run by its tasks, never by what its text looks like."""
+    worst: tuple[RunStatus, RunStatus] = ("failed", "partial")
+    for status in worst:
+        for result in results:
+            if result.status == status:
+                return status, result.code, f"{result.name}: {result.why or result.code}"
+    return "succeeded", "goal_met", f"{sum(result.status == 'succeeded' for result in results)} tasks accepted"
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(str(path) for path in folder.iterdir() if path.is_file()))[:MAX_FILES_LISTED]

@@ -1,0 +1,93 @@
+"""The task graph at work: what is ready runs at once, loops go back, a failure stops what depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from quarterdeck.engine.graph import span
+from quarterdeck.engine.output import plain
+from quarterdeck.engine.result import TaskResult
+from quarterdeck.engine.tasks import agent_of, perform_task
+from quarterdeck.journal.events import Decision
+from quarterdeck.spec.conditions import Condition, lookup
+from quarterdeck.spec.graph import dependencies
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.scope import RunScope
+    from quarterdeck.spec.crew import LoopSpec
+
+NEEDS_FAILED = "needs_failed"
+
+
+async def run_tasks(run: RunScope) -> None:
+    """Run all tasks of a crew in the order that its process gives; results stand in `run.results`.
+
+    Raises:
+        LimitReached: The run's time is up.
+        Cancelled: The run was cancelled.
+        JournalError: Something could not be recorded.
+    """
+    needs = dependencies(run.spec)
+    pending = dict.fromkeys(run.spec.tasks)
+    running: dict[asyncio.Task[TaskResult], str] = {}
+    try:
+        while pending or running:
+            for name in [name for name in pending if _done(run, pending, running).issuperset(needs[name])]:
+                if len(running) >= run.spec.concurrency:
+                    break
+                del pending[name]
+                running[asyncio.create_task(_perform(name, needs[name], run), name=name)] = name
+            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(finished, key=lambda task: list(run.spec.tasks).index(running[task])):
+                name = running.pop(task)
+                run.results[name] = task.result()
+                again = await _go_back(name, run, needs)
+                pending.update(dict.fromkeys(again))
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _done(run: RunScope, pending: dict[str, None], running: dict[asyncio.Task[TaskResult], str]) -> set[str]:
+    return set(run.results) - pending.keys() - set(running.values())
+
+
+async def _perform(name: str, needs: tuple[str, ...], run: RunScope) -> TaskResult:
+    for need in needs:
+        before = run.results[need]
+        if before.status == "failed" or before.code == NEEDS_FAILED:
+            return TaskResult(name, agent_of(name, run), "skipped", NEEDS_FAILED, why=f"{need} did not succeed")
+    return await perform_task(name, run)
+
+
+async def _go_back(name: str, run: RunScope, needs: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the tasks to do again: none when the loop's condition holds or its rounds are used up."""
+    loop = run.spec.tasks[name].loop
+    result = run.results[name]
+    if loop is None or result.status in ("failed", "skipped"):
+        return []
+    output = plain(result.output)
+    values: dict[str, Any] = {**run.values(), "output": output, **(output if isinstance(output, dict) else {})}
+    if Condition.parse(loop.until).holds(values):
+        return []
+    path = name if run.rounds[name] == 1 else f"{name}.{run.rounds[name]}"
+    if run.rounds[name] > loop.max:
+        why = f'"{loop.until}" does not hold after {loop.max} rounds back'
+        await run.journal.append(Decision(path=path, task=name, what="loop ends", why=why))
+        return []
+    redo = _items_again(loop, values)
+    if redo is not None:
+        run.redo[loop.back_to] = redo
+    what = f"back to {loop.back_to} ({run.rounds[name]} of {loop.max})"
+    why = f'"{loop.until}" does not hold'
+    if redo:
+        why += ": " + "; ".join(map(str, redo))
+    await run.journal.append(Decision(path=path, task=name, what=what, why=why[:1000]))
+    return span(loop.back_to, name, needs)
+
+
+def _items_again(loop: LoopSpec, values: dict[str, Any]) -> list[Any] | None:
+    items = lookup(loop.only, values) if loop.only else None
+    return items if isinstance(items, list) else None

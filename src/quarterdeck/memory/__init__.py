@@ -1,0 +1,1 @@
+"""What agents remember. First of the four tiers: the window, what stands in a model's context."""
