@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -54,6 +54,7 @@ class Fact(BaseModel):
     claim: str = Field(
         max_length=900, description="What the quote says, in one sentence.", json_schema_extra={"maxLength": 240}
     )
+    answers_question: Literal["yes", "no"] = "yes"
     heading: SkipJsonSchema[str] = ""
 
 
@@ -70,10 +71,24 @@ class Facts(BaseModel):
         """Limit sources to the passages that were read; without any there can be no fact."""
         sources = list(passages_read(evidence))[:MAX_PASSAGES]
         if sources:
+            # asked last and every time, or small models fill the list up with whatever stands in the passages
+            schema["$defs"]["Fact"]["required"] = ["source", "quote", "claim", "answers_question"]
             schema["$defs"]["Fact"]["properties"]["source"]["enum"] = sources
         else:
             schema["properties"]["facts"]["maxItems"] = 0
         return schema
+
+    def shown(self) -> str:
+        """Return the facts as other agents read them: the words of the documents, not those of a model."""
+        return "\n".join(f'- "{fact.quote}"' for fact in self.facts) or "(no facts)"
+
+
+class Judgement(BaseModel):
+    """Whether the facts answer the question."""
+
+    model_config = _STRICT_SCHEMA
+
+    answered: Literal["yes", "no"]
 
 
 class Verdict(BaseModel):
@@ -86,22 +101,13 @@ class Verdict(BaseModel):
 
 
 class Verdicts(BaseModel):
-    """A verdict a question; `all_answered` and `unanswered` are filled in by code."""
+    """A verdict a question, and what follows from them."""
 
     model_config = _STRICT_SCHEMA
 
     verdicts: list[Verdict] = Field(max_length=20)
-    all_answered: SkipJsonSchema[bool] = False
-    unanswered: SkipJsonSchema[list[str]] = []
-
-    @classmethod
-    def narrowed(cls, schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
-        """Limit questions to those that were asked."""
-        questions = [question for question, _ in gathered(evidence)]
-        if questions:
-            schema["$defs"]["Verdict"]["properties"]["question"] = {"type": "string", "enum": questions}
-            schema["properties"]["verdicts"] |= {"minItems": len(questions), "maxItems": len(questions)}
-        return schema
+    all_answered: bool = False
+    unanswered: list[str] = []
 
 
 class Sentence(BaseModel):
@@ -156,21 +162,19 @@ def gathered(evidence: Evidence) -> list[tuple[str, list[Fact]]]:
 
 
 def named_facts(found: list[tuple[str, list[Fact]]]) -> dict[str, Fact]:
-    """Return all facts as F1, F2 ... in the order of the questions; a quote that was found twice counts once."""
-    facts: dict[tuple[str, str], Fact] = {}
+    """Return all facts as F1, F2 ... in the order of the questions; a quote within another counts once."""
+    facts: list[Fact] = []
     for _, own in found:
         for fact in own:
-            facts.setdefault((fact.source, fact.quote), fact)
-    return {f"F{number}": fact for number, fact in enumerate(facts.values(), 1)}
+            if not any(fact.source == other.source and fact.quote in other.quote for other in facts):
+                facts = [other for other in facts if other.source != fact.source or other.quote not in fact.quote]
+                facts.append(fact)
+    return {f"F{number}": fact for number, fact in enumerate(facts, 1)}
 
 
-def number_facts(evidence: Evidence) -> list[dict[str, str]]:
-    """Return the facts with the names that the writer has to use (the function of a `run:` task)."""
-    found = gathered(evidence)
-    return [
-        {"fact": name, "question": _asked(fact, found), "quote": fact.quote, "claim": fact.claim}
-        for name, fact in named_facts(found).items()
-    ]
+def number_facts(evidence: Evidence) -> str:
+    """Return the facts with the names that the writer has to use, a line each (the function of a `run:` task)."""
+    return "\n".join(f"{name}: {fact.quote}" for name, fact in named_facts(gathered(evidence)).items())
 
 
 def questions_are_different(output: Questions, evidence: Evidence) -> Questions:
@@ -221,6 +225,8 @@ def _checked(fact: Fact, passages: dict[str, dict[str, str]]) -> Fact | str:
         return "too short to prove anything"
     if gives_orders(paragraph_around(quote, passages[source]["text"])) or gives_orders(fact.claim):
         return "speaks to the reader as an instruction, and documents are data"
+    if fact.answers_question == "no":
+        return "does not answer the question"
     heading = passages[source].get("heading", "")
     heading = "" if gives_orders(heading) else heading
     claim = " ".join(fact.claim.split())
@@ -229,19 +235,21 @@ def _checked(fact: Fact, passages: dict[str, dict[str, str]]) -> Fact | str:
     return Fact(source=source, quote=quote, claim=claim, heading=heading)
 
 
-def verdicts_are_grounded(output: Verdicts, evidence: Evidence) -> Verdicts:
-    """Fill in what is answered (a guardrail): a question without a fact never is, nor is one without a verdict."""
-    questions = gathered(evidence)
-    said = {_key(verdict.question): verdict.answered for verdict in output.verdicts}
-    by_place = len(output.verdicts) == len(questions)
-    verdicts = []
-    for place, (question, facts) in enumerate(questions):
-        answered = said.get(_key(question), output.verdicts[place].answered if by_place else False)
-        if answered and not facts:
-            evidence.notes.append(f'no fact answers "{_short(question)}", whatever the verdict was')
-        verdicts.append(Verdict(question=question, answered=answered and bool(facts)))
-    open_ones = [verdict.question for verdict in verdicts if not verdict.answered]
-    return Verdicts(verdicts=verdicts, all_answered=not open_ones, unanswered=open_ones)
+def verdicts(evidence: Evidence) -> Verdicts:
+    """Return what is answered, from the critic's judgements in the task `judge` (the function of a `run:` task).
+
+    A question without a fact never is, nor is one without a judgement.
+    """
+    said = {
+        _key(str(entry["item"])): (entry.get("output") or {}).get("answered") == "yes"
+        for entry in evidence.outputs.get("judge") or []
+    }
+    found = [
+        Verdict(question=question, answered=bool(facts) and said.get(_key(question), False))
+        for question, facts in gathered(evidence)
+    ]
+    open_ones = [verdict.question for verdict in found if not verdict.answered]
+    return Verdicts(verdicts=found, all_answered=not open_ones, unanswered=open_ones)
 
 
 def sentences_are_supported(output: Report, evidence: Evidence) -> Report:

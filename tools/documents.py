@@ -16,9 +16,11 @@ from quarterdeck.tools.library import Library, Skipped
 from quarterdeck.tools.passages import Passage
 from quarterdeck.tools.tool import ToolContext
 
-__all__ = ["list_", "read", "search"]
+__all__ = ["list_", "outline", "read", "search"]
 
 PER_PAGE = 100
+OUTLINED = 40
+OUTLINE_CHARACTERS = 160
 
 
 def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) -> dict[str, Any]:
@@ -49,6 +51,16 @@ def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) 
         found["not_read"] = [_skipped(skipped) for skipped in library.skipped[:20]]
         found["not_read_count"] = len(library.skipped)
     return found
+
+
+def outline(context: ToolContext) -> str:
+    """Show what the documents are about: a line a document, with its title and headings."""
+    lines = []
+    for name, document in list(_library(context).documents.items())[:OUTLINED]:
+        headings = dict.fromkeys(passage.heading for passage in document.passages if passage.heading)
+        about = "; ".join(dict.fromkeys([document.title, *headings])).strip("; ")
+        lines.append(f"{name}: {about}"[:OUTLINE_CHARACTERS] if about else name)
+    return "\n".join(lines)
 
 
 def search(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine.assignment import Assignment
-from quarterdeck.engine.output import plain
+from quarterdeck.engine.output import plain, shown
 from quarterdeck.models.port import ToolRequest
 from quarterdeck.spec.template import fill
 from quarterdeck.tools.evidence import Evidence
@@ -34,7 +34,7 @@ def assignment_of(name: str, agent_name: str, path: str, run: RunScope, item: An
     task = run.spec.tasks[name]
     agent = run.spec.agents[agent_name]
     evidence = evidence_for(name, run, item)
-    values = {**run.values(), "item": item, "round": evidence.round}
+    values = {**run.values(), **_about(item, task, run), "item": item, "round": evidence.round}
     offered = granted(task, agent)
     if run.spec.hierarchical and run.spec.hierarchical.manager == agent_name:
         offered = offered | {DELEGATE}
@@ -45,7 +45,7 @@ def assignment_of(name: str, agent_name: str, path: str, run: RunScope, item: An
         agent=agent,
         description=fill(task.description, values),
         expected_output=fill(task.expected_output, values),
-        context=_context(name, run),
+        context=_context(name, run, item),
         model=model_of(agent, run),
         max_turns=task.max_turns or agent.max_turns,
         max_tokens=task.max_tokens or agent.max_tokens,
@@ -95,13 +95,31 @@ def context_names(name: str, run: RunScope) -> tuple[str, ...]:
     return tuple(names[: names.index(name)])
 
 
-def _context(name: str, run: RunScope) -> str:
-    sections = [
-        f"## {other}\n{run.results[other].text}"
-        for other in context_names(name, run)
-        if other in run.results and run.results[other].text
-    ]
+def _context(name: str, run: RunScope, item: Any) -> str:
+    sections = []
+    for other in context_names(name, run):
+        text = _seen(run.spec.tasks[name], other, run, item)
+        if text:
+            sections.append(f"## {other}\n{text}")
     return "\n\n".join(sections)[:MAX_CONTEXT_CHARACTERS]
+
+
+def _seen(task: TaskSpec, other: str, run: RunScope, item: Any) -> str:
+    own = _about(item, task, run)
+    if other in own:
+        return own[other]
+    return run.results[other].text if other in run.results else ""
+
+
+def _about(item: Any, task: TaskSpec, run: RunScope) -> dict[str, str]:
+    """Return, of the tasks that ran over the same list, what each found about one item: nothing else concerns it."""
+    if task.for_each is None:
+        return {}
+    return {
+        name: "\n".join(shown(entry["output"]) for entry in result.output if entry["item"] == item)
+        for name, result in run.results.items()
+        if run.spec.tasks[name].for_each == task.for_each and isinstance(result.output, list)
+    }
 
 
 def begin_calls(declared: Sequence[BeginSpec], values: dict[str, Any]) -> tuple[ToolRequest, ...]:

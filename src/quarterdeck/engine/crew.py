@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -309,6 +310,7 @@ class Crew:
             await journal.close()
 
 
+@cache
 def _version() -> str:
     from importlib.metadata import version
 

@@ -77,7 +77,7 @@ class Delegation:
                 )
         given = (worker, work)
         self._answers[given] = "not there yet"
-        outcome = await self._run.crewai.execute(self._assignment(worker, work, context), self._run)
+        outcome = await self._run.crewai.execute(self.assignment(worker, work, context), self._run)
         if outcome.status == "failed":
             raise ToolError(f"{worker} failed: {outcome.why or outcome.code}")
         answer = plain(outcome.value)
@@ -102,7 +102,8 @@ class Delegation:
             raise Rejected(f"{', '.join(missing)} must be asked first, with the tool {DELEGATE}.")
         return output
 
-    def _assignment(self, worker: str, work: str, context: ToolContext) -> Assignment:
+    def assignment(self, worker: str, work: str, context: ToolContext) -> Assignment:
+        """Return a worker's assignment for a piece of work that is delegated at a call."""
         run = self._run
         agent = run.spec.agents[worker]
         task_name = context.path.split("/")[0].split(".")[0]

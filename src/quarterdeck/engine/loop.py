@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from quarterdeck.engine import prompts
 from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.concurrency import side_by_side
-from quarterdeck.errors import LimitReached, ModelError, QuarterdeckError, Rejected
+from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected
 from quarterdeck.memory.window import Window
-from quarterdeck.models.port import ModelReply, ModelRequest
+from quarterdeck.models.port import ModelRequest
 from quarterdeck.tools.evidence import Receipt
 
 if TYPE_CHECKING:
@@ -94,12 +94,7 @@ async def _decide(work: Assignment, run: RunScope, window: Window, step: str, *,
         max_tokens=work.max_tokens,
         temperature=work.agent.temperature,
     )
-    try:
-        return await run.port.complete(request, run.context(work, step))
-    except ModelError as error:
-        if error.kind != "malformed":
-            raise
-        return ModelReply(text="", finish="length")
+    return await run.port.complete(request, run.context(work, step))
 
 
 async def _act(work: Assignment, run: RunScope, window: Window, reply: ModelReply, step: str) -> int:

@@ -81,12 +81,18 @@ def crewai_classes() -> CrewAIClasses:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its modules warn of while they load is nothing a user can mend
         from crewai import Task
+        from crewai import task as task_module
         from crewai.agents.agent_builder.base_agent import BaseAgent
         from crewai.events.event_listener import EventListener
         from crewai.events.utils.console_formatter import set_suppress_console_output
+        from crewai.utilities import file_store
 
     EventListener().formatter.verbose = False
     set_suppress_console_output(True)
+    if file_store._file_store is None:
+        # nothing can be in a store that is off, yet each task starts a thread with an event loop of its own to empty
+        # it, and the loop of all runs waits for that
+        task_module.clear_task_files = lambda task_id: None
 
     class CrewTask(Task):  # type: ignore[misc]
         """A CrewAI task whose work is bound to one assignment of ours."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from quarterdeck.spec.template import as_text
+
 if TYPE_CHECKING:
     from quarterdeck.tools.evidence import Evidence
 
@@ -69,3 +71,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     return value
+
+
+def shown(value: Any) -> str:
+    """Return an output as other agents read it: what its model's `shown()` says, else as text.
+
+    The outputs of a `for_each` task come under the items that they are about.
+    """
+    if hasattr(value, "shown"):
+        return str(value.shown())
+    if isinstance(value, list) and all(
+        isinstance(entry, dict) and entry.keys() == {"item", "output"} for entry in value
+    ):
+        return "\n".join(f"### {as_text(entry['item'])}\n{shown(entry['output'])}" for entry in value)
+    return as_text(value)

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from quarterdeck.engine import prompts
 from quarterdeck.engine.assign import DELEGATE, assignment_of
+from quarterdeck.engine.graph import workers_of
 from quarterdeck.engine.hierarchical import Delegation
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.engine.scope import RunScope
 from quarterdeck.models.port import Message
 from quarterdeck.tools.evidence import Evidence
+from quarterdeck.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment
     from quarterdeck.engine.scope import Parts
+    from quarterdeck.journal.events import ToolCalled
+    from quarterdeck.journal.run import RunJournal
     from quarterdeck.models.catalog import Catalog
     from quarterdeck.models.port import ToolOffer
     from quarterdeck.spec.crew import CrewSpec
@@ -45,7 +49,7 @@ class Preview:
 def preview(
     spec: CrewSpec, parts: Parts, catalog: Catalog, inputs: Mapping[str, Any], *, model: str = ""
 ) -> list[Preview]:
-    """Return the first request of each task that an agent does, in the order of the crew.
+    """Return the first request of each task that an agent does, in the order of the crew, then of each worker.
 
     Args:
         spec: The crew.
@@ -58,31 +62,51 @@ def preview(
         ModelError: A model is not known or has no key.
     """
     run = _scope(spec, parts, catalog, inputs, model)
+    delegation = _delegation(run)
     previews = []
+    led = ""
     for name, task in spec.tasks.items():
         agent = task.agent or (spec.hierarchical.manager if spec.hierarchical and not task.run else "")
         if agent:
             item = "{item}" if task.for_each else None
             work = assignment_of(name, agent, name, run, item)
             previews.append(_preview(replace(work, evidence=Evidence(inputs=run.inputs, item=item))))
+            led = led or (name if delegation else "")
+    if delegation is not None and led:
+        context = ToolContext("", "", run.inputs, run.folder, path=f"{led}/turn-1/tool-1")
+        previews += [_preview(delegation.assignment(worker, "{work}", context)) for worker in workers_of(spec)]
     return previews
 
 
 def _scope(spec: CrewSpec, parts: Parts, catalog: Catalog, inputs: Mapping[str, Any], model: str) -> RunScope:
     defaults = {name: declared.default for name, declared in spec.inputs.items() if declared.default is not None}
-    tools = dict(parts.tools)
-    nothing = cast("Any", None)  # an assignment is made without journal, gate or clock
+    nothing = cast("Any", None)  # an assignment is made without model, gate or clock
+    journal = cast("RunJournal", _NothingRecorded())
     run = RunScope(
-        spec=spec, inputs={**defaults, **inputs}, journal=nothing, allowance=nothing, port=nothing, gate=nothing,
-        catalog=catalog, crewai=nothing, parts=parts, tools=tools, executor=nothing, deadline=0.0, model=model,
-        folder=Path(),
+        spec=spec, inputs={**defaults, **inputs}, journal=journal, allowance=nothing, port=nothing, gate=nothing,
+        catalog=catalog, crewai=nothing, parts=parts, tools=dict(parts.tools), executor=nothing, deadline=0.0,
+        model=model, folder=Path(),
     )  # fmt: skip
-    if spec.hierarchical is not None:
-        tools[DELEGATE] = Delegation(run, spec.hierarchical).tool()
     for name in spec.tasks:
         known_later = f"{{{name}}}"
         run.results[name] = TaskResult(name, "", "succeeded", "goal_met", known_later, known_later)
     return run
+
+
+def _delegation(run: RunScope) -> Delegation | None:
+    if run.spec.hierarchical is None:
+        return None
+    delegation = Delegation(run, run.spec.hierarchical)
+    run.tools = {**run.tools, DELEGATE: delegation.tool()}
+    return delegation
+
+
+class _NothingRecorded:
+    """A journal without events, for what looks earlier calls up."""
+
+    def recorded_tools(self, tool: str) -> tuple[ToolCalled, ...]:
+        """Return no calls."""
+        return ()
 
 
 def _preview(work: Assignment) -> Preview:
@@ -92,5 +116,6 @@ def _preview(work: Assignment) -> Preview:
         messages += [
             Message("tool", f"{{result of {call.name}}}", tool_call_id=call.id, name=call.name) for call in work.begin
         ]
-    schema = work.output.schema(work.evidence) if work.output and work.model.supports_schema else None
+    # As declared: what a run narrows it to is known when its tools have answered.
+    schema = work.output.model.model_json_schema() if work.output and work.model.supports_schema else None
     return Preview(work.task, work.agent_name, work.model.label, tuple(messages), work.tools, schema)

@@ -77,15 +77,17 @@ async def _go_back(name: str, run: RunScope, needs: dict[str, tuple[str, ...]]) 
         why = f'"{loop.until}" does not hold after {loop.max} rounds back'
         await run.journal.append(Decision(path=path, task=name, what="loop ends", why=why))
         return []
+    again = span(loop.back_to, name, needs)
     redo = _items_again(loop, values)
     if redo is not None:
-        run.redo[loop.back_to] = redo
+        each = run.spec.tasks[loop.back_to].for_each
+        run.redo.update({task: redo for task in again if run.spec.tasks[task].for_each == each})
     what = f"back to {loop.back_to} ({run.rounds[name]} of {loop.max})"
     why = f'"{loop.until}" does not hold'
     if redo:
         why += ": " + "; ".join(map(str, redo))
     await run.journal.append(Decision(path=path, task=name, what=what, why=why[:1000]))
-    return span(loop.back_to, name, needs)
+    return again
 
 
 def _items_again(loop: LoopSpec, values: dict[str, Any]) -> list[Any] | None:

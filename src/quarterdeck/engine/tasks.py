@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from quarterdeck.engine.assign import assignment_of, evidence_for
 from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.concurrency import side_by_side
-from quarterdeck.engine.output import plain
+from quarterdeck.engine.output import plain, shown
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError
 from quarterdeck.journal.events import Decision, TaskEnded, TaskStarted, TaskStatus
@@ -48,7 +48,7 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
     ended = run.journal.ended_task(path)
     if ended is not None and ended.status != "failed":
         return _restored(name, ended, run)
-    await run.journal.append(TaskStarted(path=path, task=name, agent=agent))
+    await run.journal.note(TaskStarted(path=path, task=name, agent=agent))
     started = time.monotonic()
     tokens = run.allowance.tokens
     try:
@@ -60,7 +60,9 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
         if isinstance(error, LimitReached) and error.limit == "seconds":
             raise
         result = TaskResult(name, agent, "failed", error.code, why=str(error))
-    await run.journal.append(
+    # an agent's calls are in the journal already, so its result can be made again; a function's stands only here
+    record = run.journal.append if task.run else run.journal.note
+    await record(
         TaskEnded(
             path=path,
             task=name,
@@ -69,7 +71,8 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
             code=result.code,
             output=plain(result.output),
             text=result.text,
-            notes=result.notes if not result.why else (*result.notes, result.why),
+            notes=result.notes,
+            why=result.why,
             seconds=round(time.monotonic() - started, 3),
             tokens=run.allowance.tokens - tokens,
         )
@@ -95,7 +98,7 @@ async def _work_on(name: str, agent: str, path: str, task: TaskSpec, run: RunSco
         return await _each_item(name, agent, path, task, run)
     outcome = await _assign(name, agent, path, run, None)
     return TaskResult(
-        name, agent, outcome.status, outcome.code, outcome.value, as_text(outcome.value), outcome.notes, outcome.why
+        name, agent, outcome.status, outcome.code, outcome.value, shown(outcome.value), outcome.notes, outcome.why
     )
 
 
@@ -109,7 +112,8 @@ async def _each_item(name: str, agent: str, path: str, task: TaskSpec, run: RunS
     items = lookup(task.for_each or "", run.values())
     if not isinstance(items, list):
         raise QuarterdeckError(f"{name}: for_each: {task.for_each} is not a list in this run.", code="for_each")
-    wanted = [item for item in items if item in run.redo.get(name, items)][:MAX_ITEMS]
+    every = list({as_text(item): item for item in items if item in run.redo.get(name, items)}.values())
+    wanted = every[:MAX_ITEMS]
     limit = asyncio.Semaphore(run.spec.concurrency)
 
     async def one(number: int, item: Any) -> Outcome:
@@ -126,12 +130,14 @@ async def _each_item(name: str, agent: str, path: str, task: TaskSpec, run: RunS
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     short = [outcome for outcome in outcomes if outcome.status != "succeeded"]
     notes = tuple(note for outcome in outcomes for note in outcome.notes)
+    if len(every) > len(wanted):
+        notes = (*notes, f"only the first {MAX_ITEMS} of {len(every)} items were done")
     if outcomes and len(failed) == len(outcomes):
         return TaskResult(name, agent, "failed", failed[0].code, output, "", notes, failed[0].why)
     status: TaskStatus = "partial" if short else "succeeded"
     why = f"{len(short)} of {len(outcomes)} items: {short[0].why}" if short else ""
     code = short[0].code if short else "goal_met"
-    return TaskResult(name, agent, status, code, output, as_text(output), notes, why)
+    return TaskResult(name, agent, status, code, output, shown(output), notes, why)
 
 
 async def _call_function(name: str, path: str, task: TaskSpec, run: RunScope) -> TaskResult:
@@ -150,7 +156,7 @@ async def _call_function(name: str, path: str, task: TaskSpec, run: RunScope) ->
         raise QuarterdeckError(
             f"{name}: {task.run} failed: {type(error).__name__}: {error}", code="function_failed"
         ) from error
-    return TaskResult(name, "", "succeeded", "goal_met", value, as_text(value), tuple(evidence.notes))
+    return TaskResult(name, "", "succeeded", "goal_met", value, shown(value), tuple(evidence.notes))
 
 
 async def _save(path: str, name: str, result: TaskResult, task: TaskSpec, run: RunScope) -> None:
@@ -174,4 +180,4 @@ def _restored(name: str, ended: TaskEnded, run: RunScope) -> TaskResult:
                 {**entry, "output": None if entry["output"] is None else shape.restore(entry["output"])}
                 for entry in output
             ]
-    return TaskResult(name, ended.agent, ended.status, ended.code, output, ended.text, ended.notes)
+    return TaskResult(name, ended.agent, ended.status, ended.code, output, ended.text, ended.notes, ended.why)

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from quarterdeck.errors import LimitReached, ToolError
+from quarterdeck.errors import JournalError, LimitReached, ToolError
 from quarterdeck.governance.call import Grants, Proceed, ToolCall
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import ToolCalled, ToolStarted
@@ -190,7 +190,7 @@ class Executed:
             return ToolResult("error", f"{call.name} did not finish within {timeout:g} s.", "timeout")
         except ToolError as error:
             return ToolResult("error", str(error)[:4000], "tool")
-        except (LimitReached, asyncio.CancelledError):
+        except (JournalError, LimitReached, asyncio.CancelledError):
             raise
         except Exception as error:
             return ToolResult("error", f"{call.name} failed: {type(error).__name__}: {error}"[:4000], "bug")

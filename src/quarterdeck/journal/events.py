@@ -144,9 +144,15 @@ class TaskEnded(Event):
     code: str
     output: Any
     text: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="What guardrails had to say.")
+    why: str = Field(default="", description="Where it did not succeed.")
     seconds: float = 0.0
     tokens: int = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What people should see of it: the notes, and why it did not succeed."""
+        return (*self.notes, self.why) if self.why else self.notes
 
 
 class RunEnded(Event):

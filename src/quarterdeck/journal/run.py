@@ -224,6 +224,14 @@ class RunJournal:
         """
         await self._record([event.model_copy(update={"at": time.time()})])
 
+    async def note(self, event: Event) -> None:
+        """Record an event that nothing builds on: it is queued when this returns, and committed before any later one.
+
+        Raises:
+            JournalError: Nothing can be recorded any more.
+        """
+        await self._record([event.model_copy(update={"at": time.time()})], wait=False)
+
     async def end(self, event: RunEnded, summary: dict[str, Any] | None = None) -> None:
         """Record how the run ended, with its status.
 
@@ -318,6 +326,7 @@ class RunJournal:
         create: dict[str, Any] | None = None,
         code: str = "",
         summary: dict[str, Any] | None = None,
+        wait: bool = True,
     ) -> None:
         while self._store.writer.full:
             await asyncio.sleep(0.005)
@@ -345,23 +354,24 @@ class RunJournal:
             "last_seq": self._seq,
             "head": self._head,
         }
-        committed: asyncio.Future[None] = self._lane.loop.create_future()
+        committed: asyncio.Future[None] | None = self._lane.loop.create_future() if wait else None
 
         def done(error: JournalError | None) -> None:
             self._unsettled -= 1
             if error is None:
                 for event in new:
                     self._tell(event)
-            if committed.done():
+            if committed is None or committed.done():
                 return
             if error is None:
                 committed.set_result(None)
             else:
                 committed.set_exception(error)
 
-        self._store.writer.submit(Write(self._lane, done, rows, progress, create, transition))
+        self._store.writer.submit(Write(self._lane, done, rows, progress, create, transition, not wait))
         self._unsettled += 1
-        await committed
+        if committed is not None:
+            await committed
 
     def _row(self, event: Event, body: str) -> dict[str, Any]:
         self._seq += 1

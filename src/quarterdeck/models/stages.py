@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal.events import ModelCalled, ModelFailed, TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
+from quarterdeck.models.port import ModelReply
 from quarterdeck.models.wire import reply_from_event, reply_to_json, request_to_json
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
-    from quarterdeck.models.port import ModelReply, ModelRequest, Provider
+    from quarterdeck.models.port import ModelRequest, Provider
     from quarterdeck.models.prices import Price
 
 PASSING = frozenset({"rate_limited", "server", "timeout", "unreachable"})
@@ -48,7 +49,7 @@ class Replay:
         if recorded is not None:
             return reply_from_event(recorded)
         started = time.monotonic()
-        reply = await self._proceed.complete(request, context)
+        reply = await self._ask(request, context)
         await context.journal.append(
             ModelCalled(
                 path=context.path,
@@ -65,6 +66,15 @@ class Replay:
             )
         )
         return reply
+
+    async def _ask(self, request: ModelRequest, context: CallContext) -> ModelReply:
+        try:
+            return await self._proceed.complete(request, context)
+        except ModelError as error:
+            if error.kind != "malformed":
+                raise
+            # The agent's next turn rests on this failure, so it is recorded as an answer: a replay must find it.
+            return ModelReply(text="", cost_usd=Decimal(0), model=request.model, finish="length")
 
 
 class Budget:

@@ -116,7 +116,7 @@ class Limits(Declared):
 
 
 class ScopeSpec(Declared):
-    """What the crew is there for, as data: shown to its agents and to whoever reviews it."""
+    """What the crew is there for, as data, for whoever reviews or runs it."""
 
     trigger: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
@@ -137,8 +137,6 @@ class CrewSpec(Declared):
     hierarchical: DelegationSpec | None = None
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
-    autonomy: Literal["low", "medium", "high", "shadow"] = "medium"
-    memory: str = "none"
     scope: ScopeSpec = ScopeSpec()
     report: Name | None = Field(
         default=None, description="The task whose output is the run's; the last one by default."

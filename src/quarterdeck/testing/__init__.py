@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quarterdeck.testing.cassette import Cassette
+from quarterdeck.testing.catalog import ScriptedCatalog
 from quarterdeck.testing.live import block_live_calls
 from quarterdeck.testing.scripted import ScriptedModel, UnexpectedCall, UnusedSteps
 from quarterdeck.testing.server import HttpAnswer, OpenAIServer
@@ -24,6 +25,7 @@ __all__ = [
     "Cassette",
     "HttpAnswer",
     "OpenAIServer",
+    "ScriptedCatalog",
     "ScriptedModel",
     "Step",
     "UnexpectedCall",

@@ -22,9 +22,9 @@ def load(name: str) -> Any:
     return load_object(f"tools/citations.py:{name}", [ROOT / "tools"])
 
 
-Facts, Verdicts, Report = load("Facts"), load("Verdicts"), load("Report")
+Facts, Report = load("Facts"), load("Report")
 quotes_are_verbatim = load("quotes_are_verbatim")
-verdicts_are_grounded = load("verdicts_are_grounded")
+verdicts_of = load("verdicts")
 sentences_are_supported = load("sentences_are_supported")
 render_report = load("render_report")
 
@@ -73,6 +73,7 @@ def test_a_verbatim_quote_is_kept_with_the_heading_it_stands_under() -> None:
             "source": "wind.md:12-15",
             "quote": "The wind farm produced 42 TWh",
             "claim": "The farm produced 42 TWh in 2023.",
+            "answers_question": "yes",
             "heading": "Output in 2023",
         }
     ]
@@ -143,7 +144,7 @@ def test_no_quote_gets_through_that_is_not_in_a_passage(quote: str) -> None:
 def test_schemas_are_narrowed_to_what_the_run_has() -> None:
     schema = Facts.narrowed(Facts.model_json_schema(), evidence(WIND, PORT))
     assert schema["$defs"]["Fact"]["properties"]["source"]["enum"] == ["wind.md:12-15", "port.pdf:p3"]
-    assert set(schema["$defs"]["Fact"]["properties"]) == {"source", "quote", "claim"}
+    assert schema["$defs"]["Fact"]["required"] == ["source", "quote", "claim", "answers_question"]
     assert set(schema["properties"]) == {"facts"} and schema["properties"]["facts"]["maxItems"] == 4
     assert schema["$defs"]["Fact"]["additionalProperties"] is False
     assert Facts.narrowed(Facts.model_json_schema(), Evidence())["properties"]["facts"]["maxItems"] == 0
@@ -153,9 +154,6 @@ def test_schemas_are_narrowed_to_what_the_run_has() -> None:
     assert schema["$defs"]["Sentence"]["properties"]["facts"]["items"]["enum"] == ["F1", "F2"]
     assert set(schema["properties"]) == {"title", "sentences"}
     assert Report.narrowed(Report.model_json_schema(), Evidence())["properties"]["sentences"]["maxItems"] == 0
-    schema = Verdicts.narrowed(Verdicts.model_json_schema(), given)
-    assert schema["$defs"]["Verdict"]["properties"]["question"]["enum"] == list(QUESTIONS)
-    assert schema["properties"]["verdicts"]["maxItems"] == 3 and set(schema["properties"]) == {"verdicts"}
 
 
 QUESTIONS = ("How much power was produced?", "How much cargo came?", "What about dredging?")
@@ -195,26 +193,44 @@ def test_questions_are_asked_once_and_at_most_three() -> None:
 
 
 def test_facts_are_numbered_over_all_questions() -> None:
-    numbered = load("number_facts")(after_gather())
-    assert [(entry["fact"], entry["question"]) for entry in numbered] == [("F1", QUESTIONS[0]), ("F2", QUESTIONS[1])]
-    assert load("number_facts")(Evidence()) == []
+    assert load("number_facts")(after_gather()) == f"F1: {FACTS[0]['quote']}\nF2: {FACTS[1]['quote']}"
+    assert load("number_facts")(Evidence()) == ""
+
+
+def test_a_quote_within_another_of_the_same_passage_is_one_fact() -> None:
+    part = {**FACTS[1], "quote": "438.8 million tonnes"}
+    for order in ([part, FACTS[1]], [FACTS[1], part]):
+        given = Evidence(outputs={"gather": [{"item": "q", "output": {"facts": order}}]})
+        assert load("number_facts")(given) == f"F1: {FACTS[1]['quote']}"
+
+
+def test_what_the_agent_says_does_not_answer_is_no_fact() -> None:
+    facts, notes = checked({**fact(PORT["source"], PORT["text"]), "answers_question": "no"})
+    assert facts == [] and "does not answer the question" in notes[0]
+
+
+def judged(*answers: str) -> list[dict[str, Any]]:
+    return [
+        {"item": question, "output": {"answered": answer} if answer else None}
+        for question, answer in zip(QUESTIONS, answers, strict=False)
+    ]
 
 
 def test_a_question_without_a_fact_is_never_answered() -> None:
-    given = after_gather()
-    said = [{"question": question.upper(), "answered": True} for question in QUESTIONS]
-    verdicts = verdicts_are_grounded(Verdicts(verdicts=said), given)
+    verdicts = verdicts_of(after_gather(judge=judged("yes", "yes", "yes")))
     assert not verdicts.all_answered and verdicts.unanswered == [QUESTIONS[2]]
-    assert "no fact answers" in given.notes[0]
 
 
-def test_verdicts_are_matched_by_words_then_by_place_and_missing_ones_are_no() -> None:
-    said = [{"question": name, "answered": True} for name in ("a", "b", "c")]
-    assert verdicts_are_grounded(Verdicts(verdicts=said), after_gather()).unanswered == [QUESTIONS[2]]
-    said = [{"question": QUESTIONS[0], "answered": True}]
-    assert verdicts_are_grounded(Verdicts(verdicts=said), after_gather()).unanswered == [*QUESTIONS[1:]]
-    done = Evidence(outputs={"gather": [{"item": "q", "output": {"facts": [FACTS[0]]}}]})
-    assert verdicts_are_grounded(Verdicts(verdicts=[{"question": "q", "answered": True}]), done).all_answered
+def test_a_question_without_a_judgement_is_not_answered() -> None:
+    assert verdicts_of(after_gather(judge=judged("yes", ""))).unanswered == [*QUESTIONS[1:]]
+    assert verdicts_of(after_gather()).unanswered == [*QUESTIONS]
+    done = Evidence(
+        outputs={
+            "gather": [{"item": "q", "output": {"facts": [FACTS[0]]}}],
+            "judge": [{"item": "q", "output": {"answered": "yes"}}],
+        }
+    )
+    assert verdicts_of(done).all_answered
 
 
 def written(*sentences: tuple[str, list[str]], title: str = "The port") -> Any:
@@ -261,9 +277,7 @@ def test_a_title_that_invents_names_is_replaced_by_the_topic(title: str, kept: b
 
 def finished() -> Evidence:
     given = after_gather()
-    verdicts = verdicts_are_grounded(
-        Verdicts(verdicts=[{"question": question, "answered": True} for question in QUESTIONS]), given
-    )
+    verdicts = verdicts_of(after_gather(judge=judged("yes", "yes", "yes")))
     report = sentences_are_supported(
         written(
             ("Rotterdam handled 438.8 million tonnes of cargo in 2023.", ["F2"]),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,15 +35,27 @@ HOSTILE = {
 }
 
 
+def quickest(work: Callable[[], None]) -> float:
+    """Return the CPU seconds of the best of five runs: the others tell of the machine's other work."""
+    times = []
+    for _ in range(5):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_fast_and_small(name: str, tmp_path: Path) -> None:
     text, what = HOSTILE[name]
     file = tmp_path / "x.yaml"
     file.write_text(text)
-    started = time.process_time()
-    with pytest.raises(SpecError, match=what):
-        read_document(file, "x.yaml")
-    assert time.process_time() - started < 0.1
+
+    def refuse() -> None:
+        with pytest.raises(SpecError, match=what):
+            read_document(file, "x.yaml")
+
+    assert quickest(refuse) < 0.1
     tracemalloc.start()
     with pytest.raises(SpecError) as caught:
         read_document(file, "x.yaml")
@@ -54,12 +68,12 @@ def test_hostile_files_are_refused_fast_and_small(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("unit", ["/*", "//\n", '\\"', '"', ", ", "{", '"a",'])
 def test_hostile_json_takes_linear_time(unit: str) -> None:
     text = '"' + unit * ((MAX_JSON_BYTES - 1) // len(unit))
-    started = time.process_time()
-    try:
-        read_text(text, "x.json", json=True)
-    except SpecError:
-        pass
-    assert time.process_time() - started < 0.3
+
+    def read() -> None:
+        with contextlib.suppress(SpecError):
+            read_text(text, "x.json", json=True)
+
+    assert quickest(read) < 0.3
 
 
 def problem_of(text: str, **kind: bool) -> str:

@@ -1,0 +1,1 @@
+"""The command line: one small file a command group, each importing its rooms only when it runs."""

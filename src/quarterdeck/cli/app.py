@@ -1,0 +1,42 @@
+"""The command `quarterdeck` and its groups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from quarterdeck.cli import doctor, graph, models, new, prompts, run, runs, validate
+from quarterdeck.cli.options import make_app
+
+app = make_app("Run crews of agents that can be trusted with real work. Start with: quarterdeck new FOLDER")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import quarterdeck
+
+        typer.echo(f"quarterdeck {quarterdeck.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _quarterdeck(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Run crews of agents that can be trusted with real work.
+
+    Start with: quarterdeck new FOLDER
+    """
+
+
+app.command("run", epilog=run.EXIT_CODES)(run.run)
+app.command("validate")(validate.validate)
+app.command("graph")(graph.graph)
+app.add_typer(runs.app, name="runs")
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(models.app, name="models")
+app.command("new")(new.new)
+app.command("doctor")(doctor.doctor)

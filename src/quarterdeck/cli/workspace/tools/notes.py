@@ -1,0 +1,21 @@
+"""The notes of this workspace, as a tool: a typed function with a docstring is all it takes."""
+
+from pathlib import Path
+
+from quarterdeck.errors import ToolError
+
+NOTES = Path(__file__).resolve().parents[1] / "docs"
+MAX_CHARACTERS = 8_000
+
+
+def read(name: str) -> str:
+    """Read one of the notes.
+
+    Args:
+        name: The note's file name, such as welcome.md.
+    """
+    path = (NOTES / name).resolve()
+    if not path.is_file() or not path.is_relative_to(NOTES):
+        known = ", ".join(sorted(note.name for note in NOTES.glob("*.md")))
+        raise ToolError(f"There is no note {name!r}; there are: {known}.")
+    return path.read_text(encoding="utf-8")[:MAX_CHARACTERS]
