@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quarterdeck.cli import doctor, graph, models, new, prompts, run, runs, validate
+from quarterdeck.cli import audit, doctor, graph, models, new, prompts, run, runs, validate
 from quarterdeck.cli.options import make_app
 
 app = make_app("Run crews of agents that can be trusted with real work. Start with: quarterdeck new FOLDER")
@@ -36,6 +36,7 @@ app.command("run", epilog=run.EXIT_CODES)(run.run)
 app.command("validate")(validate.validate)
 app.command("graph")(graph.graph)
 app.add_typer(runs.app, name="runs")
+app.add_typer(audit.app, name="audit")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(models.app, name="models")
 app.command("new")(new.new)

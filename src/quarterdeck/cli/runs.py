@@ -38,7 +38,7 @@ def list_runs(
 
     screen = Screen()
     try:
-        with _open(database, read_only=True) as store:
+        with open_store(database, read_only=True) as store:
             recorded = "running" if status == "interrupted" else status
             # Whether a run is interrupted is no column: more rows than asked for are looked at.
             rows = store.runs(limit if recorded == status else 10_000, recorded)
@@ -70,8 +70,8 @@ def show_run(
     from quarterdeck.cli.show import show
 
     screen = Screen()
-    with _open(database, read_only=True) as store:
-        record = _find(store, run_id)
+    with open_store(database, read_only=True) as store:
+        record = find_run(store, run_id)
         events = [stored.event for stored in store.events(record.id)]
     if json:
         recorded = [event.model_dump(mode="json") for event in events]
@@ -99,8 +99,8 @@ def resume_run(
     def ready() -> tuple[Crew, Work]:
         from quarterdeck.cli.show import next_step
 
-        with _open(database) as store:
-            record = _find(store, run_id)
+        with open_store(database) as store:
+            record = find_run(store, run_id)
             events = [stored.event for stored in store.events(record.id)]
         _refuse_ended(record)
         crew = _crew_of(record, database, screen, yes=yes, quiet=json)
@@ -136,8 +136,8 @@ def fork_run(
 
     def ready() -> tuple[Crew, Work]:
         given = options.read_pairs(changes, "--set")
-        with _open(database) as store:
-            record = _find(store, run_id)
+        with open_store(database) as store:
+            record = find_run(store, run_id)
         crew = _crew_of(record, database, screen, yes=yes, quiet=json)
         changed = {name: text if name in crew.spec.inputs else options.read_value(text) for name, text in given.items()}
         return crew, lambda crew, view: crew.afork(record.id, at, changed, listener=view)
@@ -156,8 +156,8 @@ def cancel_run(run_id: options.RunId, json: options.Json = False, database: opti
     from quarterdeck.cli.screen import Screen
 
     screen = Screen()
-    with _open(database) as store:
-        record = store.request_cancel(_find(store, run_id).id)
+    with open_store(database) as store:
+        record = store.request_cancel(find_run(store, run_id).id)
         at_work = record.status == "running" and not record.interrupted
         if not at_work:
             asyncio.run(_end_cancelled(store, record.id))
@@ -181,14 +181,14 @@ async def _end_cancelled(store: Store, run_id: str) -> None:
         await journal.close()
 
 
-def _open(database: str | None, *, read_only: bool = False) -> Store:
+def open_store(database: str | None, *, read_only: bool = False) -> Store:
     from quarterdeck.journal.store import Store, default_url
     from quarterdeck.spec.workspace import Workspace
 
     return Store.open(database or default_url(Workspace.find().root), read_only=read_only)
 
 
-def _find(store: Store, run_id: str) -> RunRecord:
+def find_run(store: Store, run_id: str) -> RunRecord:
     """Return a run by its id, the beginning of it, or `LAST` for the newest."""
     newest = store.runs(1) if run_id == LAST else []
     return newest[0] if newest else store.run(run_id)

@@ -25,6 +25,23 @@ async def side_by_side(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Resu
     return [task.result() for task in tasks]
 
 
+async def all_settled(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Run coroutines at once and return their results in order.
+
+    When some raise, the others still run to their end: what they have begun must not go unrecorded. Then the first
+    error, in the order of the work, is raised.
+    """
+    if len(work) == 1:
+        return [await work[0]]
+    settled = await asyncio.gather(*work, return_exceptions=True)
+    results = []
+    for outcome in settled:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results
+
+
 def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end from code that is not async: the one sync face of the async core.
 

@@ -235,6 +235,14 @@ class Crew:
 
         return run_sync(self._once(every()))
 
+    def resume(self, run_id: str) -> Result:
+        """Take up a run of this crew that stopped. As `aresume`."""
+        return run_sync(self._once(self.aresume(run_id)))
+
+    def fork(self, run_id: str, at: str, changed: Mapping[str, Any] | None = None) -> Result:
+        """Start a new run from a step of an old one, with changed inputs. As `afork`."""
+        return run_sync(self._once(self.afork(run_id, at, changed)))
+
     def member(self, agent: str) -> Any:
         """Return an agent of this crew as a CrewAI agent, for use in a plain `crewai.Crew`."""
         spec = self.spec.agents[agent]

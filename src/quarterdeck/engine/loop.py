@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine import prompts
 from quarterdeck.engine.assignment import Outcome
-from quarterdeck.engine.concurrency import side_by_side
+from quarterdeck.engine.concurrency import all_settled
 from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected
 from quarterdeck.memory.window import Window
 from quarterdeck.models.port import ModelRequest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Guardrail
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.governance.result import ToolResult
-    from quarterdeck.models.port import ToolRequest
+    from quarterdeck.models.port import ModelReply, ToolRequest
 
 MAX_REPAIRS = 2
 MAX_REPEATS = 2
@@ -101,7 +101,7 @@ async def _act(work: Assignment, run: RunScope, window: Window, reply: ModelRepl
     """Put the proposed calls through the gate, side by side; return how many only repeated earlier ones."""
     calls = reply.tool_calls[:MAX_PARALLEL_CALLS]
     context = run.context(work, step)
-    results = await side_by_side(
+    results = await all_settled(
         [run.gate.call(call, context.at(f"tool-{number}")) for number, call in enumerate(calls, 1)]
     )
     for call, result in zip(calls, results, strict=True):

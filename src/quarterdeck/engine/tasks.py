@@ -14,6 +14,7 @@ from quarterdeck.engine.output import plain, shown
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError
 from quarterdeck.journal.events import Decision, TaskEnded, TaskStarted, TaskStatus
+from quarterdeck.journal.record import to_json
 from quarterdeck.models.port import ToolRequest
 from quarterdeck.spec.conditions import Condition, lookup
 from quarterdeck.spec.template import as_text
@@ -53,6 +54,7 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
     tokens = run.allowance.tokens
     try:
         result = await _work_on(name, agent, path, task, run)
+        _must_be_json(result)
         await _save(path, name, result, task, run)
     except (Cancelled, JournalError):
         raise
@@ -157,6 +159,16 @@ async def _call_function(name: str, path: str, task: TaskSpec, run: RunScope) ->
             f"{name}: {task.run} failed: {type(error).__name__}: {error}", code="function_failed"
         ) from error
     return TaskResult(name, "", "succeeded", "goal_met", value, shown(value), tuple(evidence.notes))
+
+
+def _must_be_json(result: TaskResult) -> None:
+    """Refuse what a function or guardrail made and the journal cannot carry: it would end the run, not the task."""
+    try:
+        to_json(plain(result.output))
+    except JournalError as error:
+        raise QuarterdeckError(
+            f"{result.name}: its output cannot be recorded. {error}", code="output_not_json"
+        ) from None
 
 
 async def _save(path: str, name: str, result: TaskResult, task: TaskSpec, run: RunScope) -> None:

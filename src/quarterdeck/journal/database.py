@@ -78,8 +78,12 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
     def open_file() -> sqlite3.Connection:
         # connections move between the reading threads of a pool, one at a time
         connection = sqlite3.connect(location, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-        # FULL: a committed event survives a power cut, not only a crash of the process
-        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            # FULL: a committed event survives a power cut, not only a crash of the process
+            connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     return create_engine(url, creator=open_file, pool_size=4, max_overflow=16, pool_timeout=BUSY_SECONDS * 2)

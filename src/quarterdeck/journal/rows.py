@@ -54,6 +54,21 @@ def to_body(event: Event) -> str:
     return body
 
 
+def event_row(run_id: str, seq: int, event: Event, body: str, previous: str, head: str) -> dict[str, Any]:
+    """Return the row of one event of a run."""
+    return {
+        "run_id": run_id,
+        "seq": seq,
+        "kind": event.kind,  # type: ignore[attr-defined]
+        "path": event.path,
+        "at": event.at,
+        "request_hash": getattr(event, "request_hash", ""),
+        "body": body,
+        "previous_hash": previous,
+        "hash": head,
+    }
+
+
 def new_row(crew: str, spec_hash: str, version: str, now: float, spec: str, inputs: str) -> dict[str, Any]:
     """Return the row of a run that begins, but for its id."""
     return {

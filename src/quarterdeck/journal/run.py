@@ -27,7 +27,7 @@ from quarterdeck.journal.events import (
 from quarterdeck.journal.fork import take_over
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
 from quarterdeck.journal.replay import Replay
-from quarterdeck.journal.rows import as_record, new_row, read_whole, to_body
+from quarterdeck.journal.rows import as_record, event_row, new_row, read_whole, to_body
 from quarterdeck.journal.store import Store
 from quarterdeck.journal.totals import Totals
 from quarterdeck.journal.writer import Lane, Write
@@ -376,17 +376,7 @@ class RunJournal:
     def _row(self, event: Event, body: str) -> dict[str, Any]:
         self._seq += 1
         previous, self._head = self._head, link(self._head, body)
-        return {
-            "run_id": self.id,
-            "seq": self._seq,
-            "kind": event.kind,  # type: ignore[attr-defined]
-            "path": event.path,
-            "at": event.at,
-            "request_hash": getattr(event, "request_hash", ""),
-            "body": body,
-            "previous_hash": previous,
-            "hash": self._head,
-        }
+        return event_row(self.id, self._seq, event, body, previous, self._head)
 
     def _sum(self, rows: Sequence[StoredEvent]) -> None:
         for row in rows:

@@ -13,7 +13,7 @@ from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal.events import ModelCalled, ModelFailed, TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.models.port import ModelReply
-from quarterdeck.models.wire import reply_from_event, reply_to_json, request_to_json
+from quarterdeck.models.wire import reply_from_event, reply_to_json, request_to_json, storable
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
@@ -69,7 +69,7 @@ class Replay:
 
     async def _ask(self, request: ModelRequest, context: CallContext) -> ModelReply:
         try:
-            return await self._proceed.complete(request, context)
+            return storable(await self._proceed.complete(request, context))
         except ModelError as error:
             if error.kind != "malformed":
                 raise

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from quarterdeck.models.port import Message, ModelReply, ModelRequest, ToolRequest, Usage
 
@@ -46,6 +49,27 @@ def reply_to_json(reply: ModelReply) -> dict[str, Any]:
     return data
 
 
+def storable(reply: ModelReply) -> ModelReply:
+    """Return a reply as JSON can carry it, so that it is the same when it is read back.
+
+    Half of a character is replaced; arguments that hold such a half, a number beyond 64 bits or too deep a nesting
+    count as malformed.
+    """
+    if _is_json(reply_to_json(reply)):
+        return reply
+    calls = tuple(
+        replace(
+            call,
+            id=_whole(call.id),
+            name=_whole(call.name),
+            arguments=call.arguments if _is_json(call.arguments) else None,
+            raw=_whole(call.raw),
+        )
+        for call in reply.tool_calls
+    )
+    return replace(reply, text=_whole(reply.text), tool_calls=calls)
+
+
 def reply_from_event(event: ModelCalled) -> ModelReply:
     """Return the recorded reply, as the run first saw it."""
     return ModelReply(
@@ -59,6 +83,18 @@ def reply_from_event(event: ModelCalled) -> ModelReply:
         model=event.model,
         finish=event.reply["finish"],
     )
+
+
+def _is_json(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _tool_request_to_json(call: ToolRequest) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""The benchmarks still start and measure what they say; with tiny numbers, so the figures mean nothing here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def figures(*command: str) -> dict[str, Any]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("QUARTERDECK_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["figures"]
+    return measured
+
+
+def test_journal() -> None:
+    assert figures("bench.journal", "--appends", "4", "--rounds", "1")["one run alone: CPU"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "figure"),
+    [
+        (("bench.overhead", "--runs", "1", "--rounds", "1"), "with tools: quarterdeck above bare"),
+        (("bench.concurrency", "--crews", "2", "--rounds", "1", "--only", "quarterdeck"), "quarterdeck: wall"),
+        (("bench.graph", "--delay", "0.01", "--rounds", "1"), "3 tasks of 0.01 s: wall"),
+        (("bench.startup", "--rounds", "0"), "cold run above the imports"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_with_vendors(command: tuple[str, ...], figure: str) -> None:
+    measured = figures(*command)
+    assert measured[figure]["target"] is not None
+    for name, one in measured.items():  # what is counted, not timed, holds at any size
+        if one["target"] is not None and any(word in name for word in ("requests", "prompt bytes", "vendors")):
+            assert one["value"] <= one["target"], name
