@@ -22,7 +22,7 @@ from quarterdeck.tools.support import unsupported
 __all__: list[str] = []
 
 MAX_QUESTIONS = 3
-MAX_FACTS = 4
+MAX_FACTS = 3
 MAX_SENTENCES = 12
 MAX_PASSAGES = 60
 _MARKS = re.compile(r"\s*\[\s*F?\d{1,3}(?:\s*,\s*F?\d{1,3})*\s*\]|\s*\(\s*F\d{1,3}(?:\s*,\s*F\d{1,3})*\s*\)")
@@ -49,10 +49,10 @@ class Fact(BaseModel):
     quote: str = Field(
         max_length=900,
         description="Words copied exactly from that passage.",
-        json_schema_extra={"minLength": 12, "maxLength": 300},
+        json_schema_extra={"minLength": 12, "maxLength": 260},
     )
     claim: str = Field(
-        max_length=900, description="What the quote says, in one sentence.", json_schema_extra={"maxLength": 240}
+        max_length=900, description="What the quote says, in one sentence.", json_schema_extra={"maxLength": 180}
     )
     answers_question: Literal["yes", "no"] = "yes"
     heading: SkipJsonSchema[str] = ""

@@ -13,13 +13,14 @@ from pydantic import Field
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.library import Library, Skipped
-from quarterdeck.tools.passages import Passage
+from quarterdeck.tools.passages import Document, Passage
 from quarterdeck.tools.tool import ToolContext
 
 __all__ = ["list_", "outline", "read", "search"]
 
 PER_PAGE = 100
 OUTLINED = 40
+OUTLINED_ABOUT = 5
 OUTLINE_CHARACTERS = 160
 
 
@@ -53,14 +54,26 @@ def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) 
     return found
 
 
-def outline(context: ToolContext) -> str:
-    """Show what the documents are about: a line a document, with its title and headings."""
-    lines = []
-    for name, document in list(_library(context).documents.items())[:OUTLINED]:
-        headings = dict.fromkeys(passage.heading for passage in document.passages if passage.heading)
-        about = "; ".join(dict.fromkeys([document.title, *headings])).strip("; ")
-        lines.append(f"{name}: {about}"[:OUTLINE_CHARACTERS] if about else name)
-    return "\n".join(lines)
+def outline(context: ToolContext, about: Annotated[str, Field(max_length=1000)] = "") -> str:
+    """Show what the documents are about: a line a document, with its title, headings or how it begins.
+
+    Args:
+        about: Show the few documents that have most to say of this; empty for all.
+    """
+    documents = _library(context).documents
+    names = list(documents)
+    if any(letter.isalnum() for letter in about):
+        found = [passage.source.rpartition(":")[0] for passage in _library(context).search(about, OUTLINED_ABOUT, 1)]
+        names = list(dict.fromkeys(name for name in found if name in documents)) or names
+    return "\n".join(_line(name, documents[name]) for name in names[:OUTLINED])
+
+
+def _line(name: str, document: Document) -> str:
+    headings = [document.title, *(passage.heading for passage in document.passages)]
+    about = "; ".join(dict.fromkeys(heading for heading in headings if heading))
+    if not about and document.passages:
+        about = " ".join(document.passages[0].text.split())
+    return f"{name}: {about}"[:OUTLINE_CHARACTERS]
 
 
 def search(

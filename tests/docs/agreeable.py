@@ -8,6 +8,7 @@ from typing import Any
 
 from quarterdeck.testing import HttpAnswer
 
+_PASSAGE = re.compile(r"^source: (.+)\n(?:heading: .*\n)?text: ((?:.|\n)+?)(?=\n\nsource: |\Z)", re.MULTILINE)
 _FIRST_FACT = re.compile(r"\bF1\b\W+(.{20,300})")
 
 
@@ -79,13 +80,9 @@ class _Filler:
 
 
 def _items(message: dict[str, Any]) -> list[dict[str, str]]:
-    if message["role"] != "tool":
-        return []
-    try:
-        found = json.loads(message["content"])
-    except ValueError:
-        return []
-    return [item for item in found if isinstance(item, dict) and "text" in item] if isinstance(found, list) else []
+    """Return the passages that a message shows, each as lines `source: ...` and `text: ...`."""
+    found = _PASSAGE.findall(str(message.get("content")))
+    return [{"source": source, "text": text} for source, text in found]
 
 
 def _sentence(text: str) -> str:

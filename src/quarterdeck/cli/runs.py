@@ -182,6 +182,7 @@ async def _end_cancelled(store: Store, run_id: str) -> None:
 
 
 def open_store(database: str | None, *, read_only: bool = False) -> Store:
+    """Open the journal that a command means."""
     from quarterdeck.journal.store import Store, default_url
     from quarterdeck.spec.workspace import Workspace
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[["Event"], None]
 Outcome = TypeVar("Outcome")
-QUEUE_LENGTH = 10_000
+UNREAD_TEXTS = 10_000
 
 
 class Crew:
@@ -206,10 +206,10 @@ class Crew:
 
     async def stream(self, inputs: Mapping[str, Any] | None = None, *, model: str = "") -> AsyncGenerator[Event, None]:
         """Run the crew and yield its typed events, each with its agent and task; the last is the run's end."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE_LENGTH)
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()  # as long as the limits let the run have events
 
         def put(event: Event) -> None:
-            if not queue.full() or not isinstance(event, TextArrived):
+            if queue.qsize() < UNREAD_TEXTS or not isinstance(event, TextArrived):
                 queue.put_nowait(event)
 
         work = asyncio.ensure_future(self.akickoff(inputs, model=model, listener=put))
@@ -298,9 +298,9 @@ class Crew:
             )
 
     async def _take_up(self, journal: RunJournal, listener: Listener | None) -> Result:
-        record = self.store.run(journal.id)
-        model = record.spec["model"]
         try:
+            record = self.store.run(journal.id)
+            model = record.spec["model"]
             equipment = self._prepare(model)
         except BaseException:
             await journal.close()

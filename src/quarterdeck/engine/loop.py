@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine import prompts
@@ -13,6 +14,7 @@ from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected
 from quarterdeck.memory.window import Window
 from quarterdeck.models.port import ModelRequest
 from quarterdeck.tools.evidence import Receipt
+from quarterdeck.tools.tool import Tool
 
 if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Guardrail
@@ -40,9 +42,8 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
         LimitReached: The run's time is up.
         ModelError: The model cannot be asked.
     """
-    await _begin(work, run)
-    window = Window(prompts.opening(work), work.model.context - work.max_tokens)
-    _show_beginning(work, window)
+    begun = await _begin(work, run)
+    window = Window(prompts.opening(work, begun), work.model.context - work.max_tokens)
     repairs = repeats = 0
     for turn in range(1, work.max_turns + 1):
         try:
@@ -56,7 +57,7 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
             if limit.limit == "seconds":
                 raise
             return await _answer_now(work, run, window, limit.code)
-        verdict = await _check(work, reply)
+        verdict = await _check(work, reply, run)
         if verdict.accepted:
             return Outcome("succeeded", "goal_met", verdict.value, notes=verdict.notes)
         if repairs == MAX_REPAIRS:
@@ -66,23 +67,20 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
     return await _answer_now(work, run, window, "limit_turns")
 
 
-async def _begin(work: Assignment, run: RunScope) -> None:
+async def _begin(work: Assignment, run: RunScope) -> list[tuple[str, str]]:
     """Make the declared first tool calls, so that code and not a model decides that they happen.
 
     Raises:
         QuarterdeckError: One failed: the agent would have to make up what it was to be given.
     """
+    begun = []
     for number, request in enumerate(work.begin, 1):
         result = await run.gate.call(request, run.context(work, f"begin-{number}"))
         if result.status != "ok":
             raise QuarterdeckError(f"{work.task}: {request.name}: {result.value}", code="begin_failed")
         _keep_receipt(work, request, result)
-
-
-def _show_beginning(work: Assignment, window: Window) -> None:
-    if work.begin:
-        receipts = work.evidence.receipts[-len(work.begin) :]
-        window.add_calls("", work.begin, [receipt.text for receipt in receipts])
+        begun.append((request.name, result.text()))
+    return begun
 
 
 async def _decide(work: Assignment, run: RunScope, window: Window, step: str, *, tools: bool = True) -> ModelReply:
@@ -125,7 +123,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-async def _check(work: Assignment, reply: ModelReply) -> Verdict:
+async def _check(work: Assignment, reply: ModelReply, run: RunScope) -> Verdict:
     text = reply.text.strip()
     if reply.finish == "length":
         return Verdict(False, text or None, prompts.CUT_OFF)
@@ -137,20 +135,26 @@ async def _check(work: Assignment, reply: ModelReply) -> Verdict:
         if work.output is not None:
             value = work.output.read(text)
         for guardrail in work.guardrails:
-            value = await _guard(guardrail, value, work)
+            value = await _guard(guardrail, value, work, run)
     except (ValueError, Rejected) as problem:
         return Verdict(False, None, prompts.mend(str(problem)[:2000]), tuple(work.evidence.notes))
     return Verdict(True, value, notes=tuple(work.evidence.notes))
 
 
-async def _guard(guardrail: Guardrail, value: Any, work: Assignment) -> Any:
+async def _guard(guardrail: Guardrail, value: Any, work: Assignment, run: RunScope) -> Any:
+    """Call a guardrail as a tool is called: a slow one holds up neither the event loop nor the deadline."""
+    name = getattr(guardrail, "__name__", "guardrail")
+    tool = Tool(name, "", {}, partial(guardrail, value, work.evidence))
+    left = run.deadline - asyncio.get_running_loop().time()
     try:
-        guarded = guardrail(value, work.evidence)
-        return await guarded if inspect.isawaitable(guarded) else guarded
+        return await run.executor.execute(tool, {}, None, min(max(left, 0), tool.timeout))
     except Rejected:
         raise
+    except TimeoutError:
+        raise QuarterdeckError(
+            f"{work.task}: the guardrail {name} did not finish in time.", code="guardrail_timeout"
+        ) from None
     except Exception as error:
-        name = getattr(guardrail, "__name__", "guardrail")
         raise QuarterdeckError(
             f"{work.task}: the guardrail {name} itself failed: {type(error).__name__}: {error}", code="guardrail_failed"
         ) from error
@@ -168,7 +172,7 @@ async def _answer_now(work: Assignment, run: RunScope, window: Window, code: str
         if limit.limit == "seconds":
             raise
         return Outcome("failed", code, why=f"{reason}; {limit}")
-    verdict = await _check(work, reply)
+    verdict = await _check(work, reply, run)
     if verdict.value is None:
         return Outcome("failed", code, why=f"{reason}; the last answer could not be used: {verdict.problem}")
     return Outcome("partial", code, verdict.value, why=reason, notes=verdict.notes)

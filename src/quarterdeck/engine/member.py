@@ -14,6 +14,7 @@ from pydantic import PrivateAttr
 
 from quarterdeck import optouts
 from quarterdeck.engine.concurrency import run_sync
+from quarterdeck.engine.crewai_patches import spare_the_file_store
 from quarterdeck.spec.crew import AgentSpec
 from quarterdeck.spec.template import as_text
 
@@ -89,10 +90,7 @@ def crewai_classes() -> CrewAIClasses:
 
     EventListener().formatter.verbose = False
     set_suppress_console_output(True)
-    if file_store._file_store is None:
-        # nothing can be in a store that is off, yet each task starts a thread with an event loop of its own to empty
-        # it, and the loop of all runs waits for that
-        task_module.clear_task_files = lambda task_id: None
+    spare_the_file_store(task_module, file_store)
 
     class CrewTask(Task):  # type: ignore[misc]
         """A CrewAI task whose work is bound to one assignment of ours."""

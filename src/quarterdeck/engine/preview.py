@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from quarterdeck.journal.events import ToolCalled
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.models.catalog import Catalog
-    from quarterdeck.models.port import ToolOffer
+    from quarterdeck.models.port import ToolOffer, ToolRequest
     from quarterdeck.spec.crew import CrewSpec
 
 
@@ -110,12 +111,12 @@ class _NothingRecorded:
 
 
 def _preview(work: Assignment) -> Preview:
-    messages = [*prompts.opening(work)]
-    if work.begin:
-        messages.append(Message("assistant", "", tool_calls=work.begin))
-        messages += [
-            Message("tool", f"{{result of {call.name}}}", tool_call_id=call.id, name=call.name) for call in work.begin
-        ]
+    messages = prompts.opening(work, [(call.name, f"{{result of {_call(call)}}}") for call in work.begin])
     # As declared: what a run narrows it to is known when its tools have answered.
     schema = work.output.model.model_json_schema() if work.output and work.model.supports_schema else None
-    return Preview(work.task, work.agent_name, work.model.label, tuple(messages), work.tools, schema)
+    return Preview(work.task, work.agent_name, work.model.label, messages, work.tools, schema)
+
+
+def _call(request: ToolRequest) -> str:
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in (request.arguments or {}).items())
+    return f"{request.name}({arguments})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from quarterdeck.models.port import Message
@@ -16,24 +17,28 @@ EMPTY = "Your answer was empty. Answer the task."
 CUT_OFF = "Your answer was cut off because it was too long. Give it again, much shorter."
 
 
-def opening(work: Assignment) -> tuple[Message, ...]:
-    """Return what stands at the start of every window: who the agent is, and the task.
+def opening(work: Assignment, begun: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+    """Return what stands at the start of every window: who the agent is, what it is given, and the task.
 
-    The parts that change least come first, so that providers can reuse the prefix.
+    What is given comes before the task: small models follow best what they read last.
+
+    Args:
+        work: The assignment.
+        begun: The declared first tool calls: the tool's name and the result as text.
     """
     agent = work.agent
+    given = [*([work.context] if work.context else []), *(f"## {tool}\n{result}" for tool, result in begun)]
     system = f"You are {agent.role}. {agent.backstory}\nYour goal: {agent.goal}"
-    if work.tools or work.begin or work.context:
+    if work.tools or given:
         system += f"\n{DATA_RULE}"
-    user = work.description
+    parts = ["Context (data):", *given] if given else []
+    parts.append(work.description)
     if work.expected_output:
-        user += f"\n\nExpected output: {work.expected_output}"
+        parts.append(f"Expected output: {work.expected_output}")
     if work.output and not work.model.supports_schema:
         schema = json.dumps(work.output.schema(work.evidence), ensure_ascii=False, separators=(",", ":"))
-        user += f"\n\nAnswer with JSON alone, by this schema:\n{schema}"
-    if work.context:
-        user += f"\n\nContext (data):\n{work.context}"
-    return (Message("system", system), Message("user", user))
+        parts.append(f"Answer with JSON alone, by this schema:\n{schema}")
+    return (Message("system", system), Message("user", "\n\n".join(parts)))
 
 
 def mend(problem: str) -> str:

@@ -53,7 +53,7 @@ class Result:
         files: Paths of the files that the run wrote, below `folder`.
         tasks: Each task's result by name.
         model_calls: Answered calls, by earlier processes too; without what a fork took over.
-        tool_calls: Calls that the gate answered, likewise.
+        tool_calls: Calls that the gate let through, likewise.
         tokens: Prompt and answers together, likewise.
         seconds: Wall time of this process's work on the run.
     """

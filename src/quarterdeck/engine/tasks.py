@@ -49,7 +49,7 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
     ended = run.journal.ended_task(path)
     if ended is not None and ended.status != "failed":
         return _restored(name, ended, run)
-    await run.journal.note(TaskStarted(path=path, task=name, agent=agent))
+    run.journal.note(TaskStarted(path=path, task=name, agent=agent))
     started = time.monotonic()
     tokens = run.allowance.tokens
     try:
@@ -62,23 +62,23 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
         if isinstance(error, LimitReached) and error.limit == "seconds":
             raise
         result = TaskResult(name, agent, "failed", error.code, why=str(error))
-    # an agent's calls are in the journal already, so its result can be made again; a function's stands only here
-    record = run.journal.append if task.run else run.journal.note
-    await record(
-        TaskEnded(
-            path=path,
-            task=name,
-            agent=agent,
-            status=result.status,
-            code=result.code,
-            output=plain(result.output),
-            text=result.text,
-            notes=result.notes,
-            why=result.why,
-            seconds=round(time.monotonic() - started, 3),
-            tokens=run.allowance.tokens - tokens,
-        )
+    ended = TaskEnded(
+        path=path,
+        task=name,
+        agent=agent,
+        status=result.status,
+        code=result.code,
+        output=plain(result.output),
+        text=result.text,
+        notes=result.notes,
+        why=result.why,
+        seconds=round(time.monotonic() - started, 3),
+        tokens=run.allowance.tokens - tokens,
     )
+    if task.run:
+        await run.journal.append(ended)
+    else:  # all its calls are in the journal: its result can be made again
+        run.journal.note(ended)
     return result
 
 

@@ -24,5 +24,21 @@ class ToolResult:
 
     def text(self) -> str:
         """Return the result as an agent reads it."""
-        body = self.value if isinstance(self.value, str) else json.dumps(self.value, ensure_ascii=False)
+        body = _readable(self.value)
         return body if self.status == "ok" else f"Error: {body}"
+
+
+def _readable(value: Any) -> str:
+    """Return text as it is, a list of flat records as lines, and everything else as JSON.
+
+    Lines keep text free of JSON's escapes, which cost tokens and end up in what a small model quotes.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(record, dict) and _is_flat(record) for record in value):
+        return "\n\n".join("\n".join(f"{key}: {part}" for key, part in record.items()) for record in value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_flat(record: dict[str, Any]) -> bool:
+    return all(isinstance(part, str | int | float) for part in record.values())

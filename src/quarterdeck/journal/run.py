@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -25,6 +23,8 @@ from quarterdeck.journal.events import (
     ToolCalled,
 )
 from quarterdeck.journal.fork import take_over
+from quarterdeck.journal.ids import checked_id, new_id
+from quarterdeck.journal.listeners import Listener, Listeners
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
 from quarterdeck.journal.replay import Replay
 from quarterdeck.journal.rows import as_record, event_row, new_row, read_whole, to_body
@@ -32,13 +32,12 @@ from quarterdeck.journal.store import Store
 from quarterdeck.journal.totals import Totals
 from quarterdeck.journal.writer import Lane, Write
 
-_LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0/o, 1/i/l, u: ids are read aloud and typed
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _ID_ATTEMPTS = 5
+PATIENCE_SECONDS = 0.02  # how long a note waits for an append that shares its commit
 
 _log = logging.getLogger(__name__)
 
-Listener = Callable[[Event], None]
+_Entry = tuple[Event, dict[str, Any]]
 
 
 class RunJournal:
@@ -71,15 +70,18 @@ class RunJournal:
         self._store = store
         self._replay = Replay(rows)
         self.totals = Totals()
-        self._sum(rows)
+        for row in rows:
+            if row.seq not in self._replay.pinned:
+                self.totals.add(row.event)
         self._seq = record.last_seq
         self._head = record.head
         self._lane = Lane(record.id, asyncio.get_running_loop(), self._cancel)
         self._unsettled = 0
+        self._noted: list[_Entry] = []  # in the chain already, but not queued yet
         self._closed = False
         self._began = time.monotonic()
         self._seconds_before = self.totals.seconds
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners()
         self._on_cancel: list[Callable[[], None]] = []
 
     @classmethod
@@ -224,13 +226,17 @@ class RunJournal:
         """
         await self._record([event.model_copy(update={"at": time.time()})])
 
-    async def note(self, event: Event) -> None:
-        """Record an event that nothing builds on: it is queued when this returns, and committed before any later one.
+    def note(self, event: Event) -> None:
+        """Record an event without waiting: it is committed with the next one, or by itself within about 20 ms.
+
+        For what can be made again from what is recorded: no later event is ever committed without it.
 
         Raises:
             JournalError: Nothing can be recorded any more.
         """
-        await self._record([event.model_copy(update={"at": time.time()})], wait=False)
+        self._noted.extend(self._enter([event.model_copy(update={"at": time.time()})]))
+        if len(self._noted) == 1:
+            self._lane.loop.call_later(PATIENCE_SECONDS, self._submit_noted)
 
     async def end(self, event: RunEnded, summary: dict[str, Any] | None = None) -> None:
         """Record how the run ended, with its status.
@@ -250,15 +256,14 @@ class RunJournal:
     def publish(self, event: Event) -> None:
         """Tell listeners an event that is not kept."""
         if self._listeners:
-            self._tell(event.model_copy(update={"at": time.time()}))
+            self._listeners.tell(event.model_copy(update={"at": time.time()}))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event that is committed or published, on this loop; return how to stop it.
 
         A listener that raises is logged and not called again: what shows a run must not fail it.
         """
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._listeners.add(listener)
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, on this loop, when somebody cancels the run; soon, if that has happened already."""
@@ -272,6 +277,7 @@ class RunJournal:
         if self._closed:
             return
         self._closed = True
+        self._submit_noted()
         writer = self._store.writer
         try:
             if self._unsettled:  # appends whose callers were cancelled
@@ -294,10 +300,8 @@ class RunJournal:
 
     @classmethod
     async def _begin(cls, store: Store, row: dict[str, Any], first: list[Event], run_id: str | None) -> RunJournal:
-        if run_id is not None and not _ID.fullmatch(run_id):
-            raise ValueError(f"run_id {run_id!r}: use up to 64 lower-case letters, digits and dashes")
         for attempt in range(_ID_ATTEMPTS):
-            row["id"] = run_id or "".join(secrets.choice(_LETTERS) for _ in range(8))
+            row["id"] = new_id() if run_id is None else checked_id(run_id)
             row["head"] = genesis(row["id"])
             journal = cls(store, as_record(row))
             try:
@@ -326,15 +330,9 @@ class RunJournal:
         create: dict[str, Any] | None = None,
         code: str = "",
         summary: dict[str, Any] | None = None,
-        wait: bool = True,
     ) -> None:
         while self._store.writer.full:
             await asyncio.sleep(0.005)
-        if self._lane.failure is not None:
-            raise self._lane.failure
-        if self._closed:
-            raise JournalError(f"Run {self.id} is no longer held by this process. Resume it to go on.")
-        bodies = [to_body(event) for event in new]
         transition = None if summary is None else {
             "run_id": self.id,
             "status": self.status,
@@ -342,54 +340,58 @@ class RunJournal:
             "summary": to_json(summary),
             "cancel_requested": self.cancel_requested,
         }  # fmt: skip
-        rows = [self._row(event, body) for event, body in zip(new, bodies, strict=True)]
+        entries = self._enter(new, create=create is not None)
+        committed: asyncio.Future[None] = self._lane.loop.create_future()
+        self._submit(entries, committed, create=create, transition=transition)
+        await committed
+
+    def _enter(self, new: Sequence[Event], *, create: bool = False) -> list[_Entry]:
+        if self._lane.failure is not None:
+            raise self._lane.failure
+        if self._closed:
+            raise JournalError(f"Run {self.id} is no longer held by this process. Resume it to go on.")
+        bodies = [to_body(event) for event in new]
         # a fork's own past begins with itself: what it took over is in the rows, not in its totals
         for event in new[:2] if create else new:
             self.totals.add(event)
+        return [(event, self._row(event, body)) for event, body in zip(new, bodies, strict=True)]
+
+    def _submit_noted(self) -> None:
+        if self._noted and self._lane.failure is None:
+            try:
+                self._submit([], None)
+            except JournalError as error:  # the store was closed under the run; its next append says so too
+                _log.debug("run %s: %s", self.id, error)
+
+    def _submit(
+        self, entries: list[_Entry], committed: asyncio.Future[None] | None, *,
+        create: dict[str, Any] | None = None, transition: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        entries, self._noted = [*self._noted, *entries], []
         progress = {
             "run_id": self.id,
-            "updated_at": new[0].at if create else new[-1].at,
+            "updated_at": entries[0 if create else -1][0].at,
             "totals": self.totals.to_json(),
-            "last_path": new[-1].path,
+            "last_path": entries[-1][0].path,
             "last_seq": self._seq,
             "head": self._head,
         }
-        committed: asyncio.Future[None] | None = self._lane.loop.create_future() if wait else None
 
         def done(error: JournalError | None) -> None:
             self._unsettled -= 1
             if error is None:
-                for event in new:
-                    self._tell(event)
-            if committed is None or committed.done():
-                return
-            if error is None:
-                committed.set_result(None)
-            else:
-                committed.set_exception(error)
+                for event, _ in entries:
+                    self._listeners.tell(event)
+            if committed is not None and not committed.done():
+                committed.set_result(None) if error is None else committed.set_exception(error)
 
-        self._store.writer.submit(Write(self._lane, done, rows, progress, create, transition, not wait))
+        self._store.writer.submit(Write(self._lane, done, [row for _, row in entries], progress, create, transition))
         self._unsettled += 1
-        if committed is not None:
-            await committed
 
     def _row(self, event: Event, body: str) -> dict[str, Any]:
         self._seq += 1
         previous, self._head = self._head, link(self._head, body)
         return event_row(self.id, self._seq, event, body, previous, self._head)
-
-    def _sum(self, rows: Sequence[StoredEvent]) -> None:
-        for row in rows:
-            if row.seq not in self._replay.pinned:
-                self.totals.add(row.event)
-
-    def _tell(self, event: Event) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                _log.exception("a listener of run %s failed and is not called again", self.id)
-                self._listeners.remove(listener)
 
     def _cancel(self) -> None:
         self.cancel_requested = True

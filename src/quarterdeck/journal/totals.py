@@ -17,7 +17,7 @@ class Totals:
 
     Attributes:
         model_calls: Answered calls.
-        tool_calls: Answered, failed and denied calls.
+        tool_calls: Answered and failed calls; a denied one never ran.
         known_usd: The sum of the known prices.
         unpriced_calls: Model calls whose price is not known.
         seconds: Time in which a process worked on the run, up to the last event.
@@ -56,7 +56,7 @@ class Totals:
                 self.unpriced_calls += 1
             else:
                 self.known_usd += cost
-        elif isinstance(event, ToolCalled):
+        elif isinstance(event, ToolCalled) and event.status != "denied":
             self.tool_calls += 1
 
     def copy(self) -> Totals:

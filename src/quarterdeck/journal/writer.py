@@ -32,9 +32,6 @@ QUEUE_LIMIT = 10_000
 """Above so many waiting writes, appends wait before they join the queue."""
 
 BATCH_LIMIT = 500
-PATIENCE_SECONDS = 0.02
-"""How long what nobody waits for may wait for another write to share its commit."""
-
 CANCEL_POLL_SECONDS = 0.4
 _STOP_SECONDS = 30.0
 _CANCELLED = "SELECT id FROM runs WHERE cancel_requested = {true} AND status = 'running'"
@@ -72,7 +69,6 @@ class Write:
         progress: The run's new head and totals, or None.
         create: The run's first row, or None.
         transition: The run's new status, or None.
-        patient: Nobody waits for it.
     """
 
     lane: Lane
@@ -81,7 +77,6 @@ class Write:
     progress: dict[str, Any] | None = None
     create: dict[str, Any] | None = None
     transition: dict[str, Any] | None = None
-    patient: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -227,15 +222,13 @@ class Writer:
 
     def _take(self) -> tuple[list[Write | _Ask], bool]:
         batch: list[Write | _Ask] = []
-        patient = True
         try:
             job = self._queue.get(timeout=CANCEL_POLL_SECONDS if self._lanes else None)
             while job is not None:
                 batch.append(job)
                 if len(batch) >= BATCH_LIMIT:
                     break
-                patient = patient and isinstance(job, Write) and job.patient
-                job = self._queue.get(timeout=PATIENCE_SECONDS) if patient else self._queue.get_nowait()
+                job = self._queue.get_nowait()
         except queue.Empty:
             return batch, False
         return batch, job is None

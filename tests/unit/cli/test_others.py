@@ -35,7 +35,10 @@ def test_prompts_are_those_that_a_run_sends(cli: Any, workspace: Path, script: C
         if one["task"] == "welcome":
             sent[1] = sent[1].replace('{"facts":["f"]}', "{facts}")
         if one["task"] == "facts":
-            sent[3] = "{result of notes.read}"
+            given = sent[1].index("## notes.read\n") + len("## notes.read\n")
+            sent[1] = (
+                sent[1][:given] + '{result of notes.read(name="welcome.md")}' + sent[1][sent[1].index("\n\nList") :]
+            )
         assert [message["content"] for message in one["messages"]] == sent
         assert [tool["name"] for tool in one["tools"]] == [tool.name for tool in request.tools]
         assert one["schema"] == request.schema

@@ -127,7 +127,7 @@ async def test_a_fork_takes_over_what_stood_before_and_changes_inputs(make_crew:
     result = await crew.akickoff({"topic": "wind"})
     forked = await crew.afork(result.run_id, "b", {"topic": "rain"})
     assert forked.output == "other" and forked.run_id != result.run_id
-    assert model.requests[2].messages[1].content.startswith("more about rain")
+    assert "more about rain" in model.requests[2].messages[1].content
     assert forked.tasks["a"].text == "one"
     await crew.aclose()
 

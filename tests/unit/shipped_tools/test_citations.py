@@ -145,7 +145,7 @@ def test_schemas_are_narrowed_to_what_the_run_has() -> None:
     schema = Facts.narrowed(Facts.model_json_schema(), evidence(WIND, PORT))
     assert schema["$defs"]["Fact"]["properties"]["source"]["enum"] == ["wind.md:12-15", "port.pdf:p3"]
     assert schema["$defs"]["Fact"]["required"] == ["source", "quote", "claim", "answers_question"]
-    assert set(schema["properties"]) == {"facts"} and schema["properties"]["facts"]["maxItems"] == 4
+    assert set(schema["properties"]) == {"facts"} and schema["properties"]["facts"]["maxItems"] == 3
     assert schema["$defs"]["Fact"]["additionalProperties"] is False
     assert Facts.narrowed(Facts.model_json_schema(), Evidence())["properties"]["facts"]["maxItems"] == 0
 

@@ -210,3 +210,11 @@ def test_a_few_hundred_documents_are_fast(tmp_path: Path) -> None:
     found = Library(tmp_path).search("wind in port 77", 3, 1)
     assert time.process_time() - started < 5
     assert len(found) == 3 and found[0].source.startswith("d77.md")
+
+
+def test_the_outline_is_a_line_a_document_and_can_be_about_something(tmp_path: Path) -> None:
+    (tmp_path / "wind.md").write_text("# Wind\n\nIt blew on 41 days.\n\n## Forecasts\n\nThey were right.\n")
+    (tmp_path / "fees.txt").write_text("Fees rose by three percent.\n")
+    assert call("documents.outline", tmp_path) == "fees.txt: Fees rose by three percent.\nwind.md: Wind; Forecasts"
+    assert call("documents.outline", tmp_path, about="forecasts of wind") == "wind.md: Wind; Forecasts"
+    assert "fees.txt" in call("documents.outline", tmp_path, about="nothing of the sort")
