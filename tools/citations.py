@@ -115,7 +115,7 @@ class Sentence(BaseModel):
 
     model_config = _STRICT_SCHEMA
 
-    text: str = Field(max_length=1000, json_schema_extra={"maxLength": 300})
+    text: str = Field(max_length=1000, json_schema_extra={"maxLength": 220})
     facts: list[str] = Field(max_length=20, json_schema_extra={"minItems": 1, "maxItems": 3})
 
 
@@ -134,6 +134,7 @@ class Report(BaseModel):
         names = list(named_facts(gathered(evidence)))
         if names:
             schema["$defs"]["Sentence"]["properties"]["facts"]["items"]["enum"] = names
+            schema["properties"]["sentences"]["maxItems"] = min(len(names), MAX_SENTENCES)
         else:
             schema["properties"]["sentences"]["maxItems"] = 0
         return schema
@@ -221,7 +222,7 @@ def _checked(fact: Fact, passages: dict[str, dict[str, str]]) -> Fact | str:
             break
     else:
         return "stands in no passage that was read"
-    if not is_long_enough(quote):
+    if not is_long_enough(quote) or _key(quote) == _key(passages[source].get("heading", "")):
         return "too short to prove anything"
     if gives_orders(paragraph_around(quote, passages[source]["text"])) or gives_orders(fact.claim):
         return "speaks to the reader as an instruction, and documents are data"
@@ -255,37 +256,40 @@ def verdicts(evidence: Evidence) -> Verdicts:
 def sentences_are_supported(output: Report, evidence: Evidence) -> Report:
     """Remove the sentences that the facts they name do not support (a guardrail).
 
-    Raises:
-        Rejected: No sentence is left although there are facts.
+    What the writer puts under one head is judged sentence by sentence: a true one stays without the explanation that
+    follows it. If nothing is left, the report is the facts as they stand: asking a small model again costs a minute
+    and brings the same.
     """
     facts = named_facts(gathered(evidence))
     questions = " ".join(question for question, _ in gathered(evidence))
     kept: dict[str, Sentence] = {}
     removed = []
-    for sentence in output.sentences:
-        text = _without_marks(sentence.text)
-        named = [name for name in dict.fromkeys(sentence.facts) if name in facts]
+    for written in output.sentences:
+        named = [name for name in dict.fromkeys(written.facts) if name in facts]
         support = [part for name in named for part in (facts[name].quote, facts[name].heading)]
-        reason = unsupported(text, support, context=questions) if named else "names no fact"
-        if not reason and gives_orders(text):
-            reason = "is an instruction"
-        if reason:
-            removed.append(f"{text} ({reason})")
-        elif text and _key(text) not in kept:
-            kept[_key(text)] = Sentence(text=text, facts=named)
-    if facts and not kept:
-        reasons = "; ".join(removed[:5]) or "there was none"
-        raise Rejected(
-            f"No sentence is supported by the facts that it names: {reasons}. Write sentences that say what the quotes"
-            f" say, in their words, and name their facts ({', '.join(list(facts)[:20])})."
-        )
+        for text in _sentences(_without_marks(written.text)):
+            reason = unsupported(text, support, context=questions) if named else "names no fact"
+            if not reason and gives_orders(text):
+                reason = "is an instruction"
+            if reason:
+                removed.append(f"{text} ({reason})")
+            elif _key(text) not in kept:
+                kept[_key(text)] = Sentence(text=text, facts=named)
     evidence.notes += [f"removed as unsupported: {text}" for text in removed]
+    if facts and not kept:
+        evidence.notes.append("no sentence was supported; the report is the facts as they stand")
+        kept = {name: Sentence(text=fact.quote, facts=[name]) for name, fact in facts.items()}
     topic = str(evidence.inputs.get("topic") or "Report")
     title = " ".join(output.title.split())
     words = [topic, questions, *(fact.quote for fact in facts.values())]
     if not title or gives_orders(title) or unsupported(title, words, share=0.0):
         title = topic[:200]
     return Report(title=title, sentences=list(kept.values()), removed=removed)
+
+
+def _sentences(text: str) -> list[str]:
+    """Return the sentences of a text; a full stop within a number or before a small letter ends none."""
+    return [part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'])", text) if part]
 
 
 def render_report(evidence: Evidence) -> str:

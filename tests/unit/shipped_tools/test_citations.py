@@ -260,10 +260,24 @@ def test_supported_sentences_stay_and_others_are_removed_with_the_reason() -> No
     assert given.notes[0] == 'removed as unsupported: The wind farm produced 52 TWh. ("52" is not in its source)'
 
 
-def test_the_writer_is_asked_again_only_if_nothing_is_left_although_there_are_facts() -> None:
-    with pytest.raises(Rejected, match=r"F1, F2"):
-        sentences_are_supported(written(("The moon is made of cheese.", ["F1"])), after_gather())
+def test_without_a_supported_sentence_the_report_is_the_facts_themselves() -> None:
+    report = sentences_are_supported(written(("The moon is made of cheese.", ["F1"])), after_gather())
+    assert [sentence.text for sentence in report.sentences] == [FACTS[0]["quote"], FACTS[1]["quote"]]
+    assert len(report.removed) == 1
     assert sentences_are_supported(written(("Cheese.", ["F1"])), Evidence()).sentences == []
+
+
+def test_an_explanation_goes_and_the_sentence_before_it_stays() -> None:
+    text = "The wind farm produced 42 TWh. This ensures that everybody is not left in the dark."
+    report = sentences_are_supported(written((text, ["F1"])), after_gather())
+    assert [sentence.text for sentence in report.sentences] == ["The wind farm produced 42 TWh."]
+    assert report.removed[0].startswith("This ensures")
+
+
+def test_a_heading_alone_is_no_fact() -> None:
+    headed = {"source": "a.md:1-3", "heading": "The traffic in 2023", "text": "# The traffic in 2023\n\nShips came."}
+    facts, notes = checked(fact("a.md:1-3", "The traffic in 2023"), given=evidence(headed))
+    assert facts == [] and "too short" in notes[0]
 
 
 @pytest.mark.parametrize(
