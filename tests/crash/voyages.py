@@ -75,8 +75,8 @@ class Oracle:
 
 
 def task_of(request: ModelRequest) -> str:
-    """Return the first line of what was asked."""
-    return request.messages[1].content.split("\n")[0]
+    """Return what was asked: the last thing before the expected output."""
+    return request.messages[1].content.split("\n\nExpected output:")[0].rsplit("\n\n", 1)[-1]
 
 
 def step(request: ModelRequest) -> Step:
