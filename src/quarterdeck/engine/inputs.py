@@ -45,7 +45,7 @@ def check_inputs(spec: CrewSpec, given: Mapping[str, Any], root: Path) -> dict[s
                 what = f" ({declared.description.rstrip('.')})" if declared.description else ""
                 problems.append(f"{name} is missing{what}; give --input {name}=...")
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{name}: {error}.")
     if problems:
         raise InputError(f"{spec.crew}: " + " ".join(problems) + " Nothing was run.")
     return values
