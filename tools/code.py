@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -30,7 +31,7 @@ def changes(context: ToolContext) -> list[dict[str, Any]]:
         A list of `{file, lines}`, bounded in size.
     """
     folder = Path(context.inputs["code"])
-    shown = _changed(folder) if (folder / ".git").exists() else _whole(folder)
+    shown = _changed(folder) if (folder / ".git").exists() and not _has_filters(folder) else _whole(folder)
     if not shown:
         raise ToolError(f"There is no code to review in {folder.name}.")
     return _bounded(shown)
@@ -54,7 +55,7 @@ def read(file: str, first: int, last: int, context: ToolContext) -> str:
 
 
 def _changed(folder: Path) -> dict[str, str]:
-    diff = _git(folder, "diff", "HEAD") or _git(folder, "diff", "HEAD~1", "HEAD")
+    diff = _diff(folder, "HEAD") or _diff(folder, "HEAD~1", "HEAD")
     shown: dict[str, list[str]] = {}
     file, number = "", 0
     for line in diff.splitlines():
@@ -68,14 +69,22 @@ def _changed(folder: Path) -> dict[str, str]:
     return {file: "\n".join(lines) for file, lines in shown.items()}
 
 
+def _has_filters(folder: Path) -> bool:
+    """Say whether the checkout itself configures filters: git would run them to compare files, and has no switch."""
+    scopes = _git(folder, "config", "--show-scope", "--get-regexp", r"^filter\.").splitlines()
+    return any(line.startswith(("local", "worktree")) for line in scopes)
+
+
+def _diff(folder: Path, *commits: str) -> str:
+    return _git(folder, "diff", *commits, "--no-ext-diff", "--no-textconv", "--no-color", "--relative")
+
+
 def _git(folder: Path, *arguments: str) -> str:
-    """Run git without anything that a hostile checkout could have configured to run."""
-    command = [
-        "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external=",
-        *arguments, "--no-ext-diff", "--no-textconv", "--no-color", "--relative",
-    ]  # fmt: skip
+    """Run git so that nothing a hostile checkout has configured is run: no hooks, no monitor, no fetching."""
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
+    environment = {**os.environ, "GIT_ALLOW_PROTOCOL": "none", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=20, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=20, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolError(f"git could not show the changes: {error}") from None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
