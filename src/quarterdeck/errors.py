@@ -7,6 +7,7 @@ QuarterdeckError
     ToolError            a tool raised this to tell the agent what went wrong
     Rejected             a guardrail raised this to tell the agent what to change in its output
     LimitReached         a declared limit of the run ends it (`limit` names it)
+    Waiting              the run cannot go on before a person has answered
     Cancelled            a person or another process cancelled the run
     JournalError         the database cannot be used
         RunNotFound      no such run
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ModelErrorKind = Literal[
     "no_key", "no_weights", "no_model", "unreachable", "rate_limited", "server", "timeout", "too_long", "refused",
-    "malformed", "unknown_price",
+    "malformed", "unknown_price", "unpinned", "circuit_open",
 ]  # fmt: skip
 """Why a model call failed; `rate_limited`, `server`, `timeout` and `unreachable` may pass when tried again."""
 
@@ -107,6 +108,20 @@ class LimitReached(QuarterdeckError):
         self.limit: LimitName = limit
 
 
+class Waiting(QuarterdeckError):
+    """The run stops here until a person has answered; whoever resumes it after that goes on.
+
+    Args:
+        message: What it waits for, and the command that answers.
+        code: What kind of answer: `limit_usd`, `limit_tokens`, `plan_review`.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message, code=code)
+
+
 class Cancelled(QuarterdeckError):
     """Somebody cancelled the run."""
 
@@ -120,7 +135,7 @@ class JournalError(QuarterdeckError):
     Args:
         message: What happened and what to do.
         code: `locked`, `full`, `read_only`, `corrupt`, `newer_schema`, `unreachable`, `no_journal`, `ended`,
-            `changed` or `journal`.
+            `changed`, `not_waiting` or `journal`.
     """
 
     exit_code = 4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from quarterdeck.engine import prompts
 from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.concurrency import all_settled
-from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected
+from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected, Waiting
 from quarterdeck.memory.window import Window
 from quarterdeck.models.port import ModelRequest
 from quarterdeck.tools.evidence import Receipt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_REPAIRS = 2
 MAX_REPEATS = 2
 MAX_PARALLEL_CALLS = 16
+HOW_TO_RAISE = "Give it more and let it go on: quarterdeck runs resume {run} --usd AMOUNT (or --tokens NUMBER)."
 
 
 async def perform(work: Assignment, run: RunScope) -> Outcome:
@@ -40,6 +41,7 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
 
     Raises:
         LimitReached: The run's time is up.
+        Waiting: What it may spend is used up, and a person has to give it more.
         ModelError: The model cannot be asked.
     """
     begun = await _begin(work, run)
@@ -56,6 +58,8 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
         except LimitReached as limit:
             if limit.limit == "seconds":
                 raise
+            if limit.limit in ("usd", "tokens") and run.spec.limits.on_budget == "wait":
+                raise Waiting(f"{limit} {HOW_TO_RAISE.format(run=run.journal.id)}", limit.code) from None
             return await _answer_now(work, run, window, limit.code)
         verdict = await _check(work, reply, run)
         if verdict.accepted:

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 
 from quarterdeck import optouts
 from quarterdeck.engine.concurrency import run_sync
-from quarterdeck.engine.crewai_patches import spare_the_file_store
+from quarterdeck.engine.crewai_patches import spare_the_console, spare_the_file_store
 from quarterdeck.spec.crew import AgentSpec
 from quarterdeck.spec.template import as_text
 
@@ -84,12 +84,15 @@ def crewai_classes() -> CrewAIClasses:
         from crewai import Task
         from crewai import task as task_module
         from crewai.agents.agent_builder.base_agent import BaseAgent
-        from crewai.events.event_listener import EventListener
+        from crewai.events import event_listener
+        from crewai.events.event_bus import crewai_event_bus
+        from crewai.events.types import task_events
         from crewai.events.utils.console_formatter import set_suppress_console_output
         from crewai.utilities import file_store
 
-    EventListener().formatter.verbose = False
+    event_listener.EventListener().formatter.verbose = False
     set_suppress_console_output(True)
+    spare_the_console(crewai_event_bus, event_listener, task_events)
     spare_the_file_store(task_module, file_store)
 
     class CrewTask(Task):  # type: ignore[misc]

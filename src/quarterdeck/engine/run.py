@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import ChainMap
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,10 +18,10 @@ from quarterdeck.engine.output import plain
 from quarterdeck.engine.result import Cost, Result, TaskResult
 from quarterdeck.engine.scheduler import run_tasks
 from quarterdeck.engine.scope import RunScope
-from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError
+from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.allowance import Allowance
-from quarterdeck.journal.events import RunEnded, RunOpened, RunStatus
+from quarterdeck.journal.events import RunEnded, RunOpened, RunStatus, RunWaiting
 from quarterdeck.models.stack import build_port
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from quarterdeck.models.catalog import Catalog
     from quarterdeck.models.stages import Stage
     from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.spec.limits import BudgetSpec
     from quarterdeck.tools.execution import Executor
     from quarterdeck.tools.tool import Tool
 
@@ -46,15 +47,24 @@ class Equipment:
         crewai: CrewAI's agents and tasks.
         executor: Carries out tools.
         runs: The folder that holds each run's own folder.
+        budgets: What all runs on the database may use together.
     """
 
-    def __init__(self, parts: Parts, catalog: Catalog, crewai: CrewAI, executor: Executor, runs: Path) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        catalog: Catalog,
+        crewai: CrewAI,
+        executor: Executor,
+        runs: Path,
+        budgets: Sequence[BudgetSpec] = (),
+    ) -> None:
         self.parts = parts
         self.catalog = catalog
         self.crewai = crewai
         self.executor = executor
         self.runs = runs
-        self.port: Stage = build_port(catalog.provider, catalog.price_of)
+        self.port: Stage = build_port(catalog, budgets=budgets)
 
 
 async def carry_out(
@@ -83,7 +93,10 @@ async def carry_out(
     report = run.results.get(spec.report or next(reversed(spec.tasks)))
     output = report.output if report else None
     with contextlib.suppress(asyncio.CancelledError):
-        await journal.end(RunEnded(status=status, code=code, evidence=evidence[:4000], output=plain(output)))
+        if status == "waiting":
+            await journal.wait(RunWaiting(code=code, evidence=evidence[:4000]))
+        else:
+            await journal.end(RunEnded(status=status, code=code, evidence=evidence[:4000], output=plain(output)))
     used = journal.totals
     return Result(
         run_id=journal.id,
@@ -154,6 +167,8 @@ async def _run_until_end(run: RunScope) -> tuple[RunStatus, str, str]:
         if limit.limit == "seconds":
             return _out_of_time(run, str(limit))
         return "failed", limit.code, str(limit)
+    except Waiting as waiting:
+        return "waiting", waiting.code, str(waiting)
     except QuarterdeckError as error:
         return "failed", error.code, str(error)
     return _verdict(list(run.results.values()))

@@ -9,6 +9,7 @@ from quarterdeck.engine.graph import span
 from quarterdeck.engine.output import plain
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.engine.tasks import agent_of, perform_task
+from quarterdeck.errors import Waiting
 from quarterdeck.journal.events import Decision
 from quarterdeck.spec.conditions import Condition, lookup
 from quarterdeck.spec.graph import dependencies
@@ -26,28 +27,37 @@ async def run_tasks(run: RunScope) -> None:
     Raises:
         LimitReached: The run's time is up.
         Cancelled: The run was cancelled.
+        Waiting: A person has to answer; what ran beside it has been let finish first.
+        Waiting: A person has to answer; what was running beside it has been let finish first.
         JournalError: Something could not be recorded.
     """
     needs = dependencies(run.spec)
     pending = dict.fromkeys(run.spec.tasks)
     running: dict[asyncio.Task[TaskResult], str] = {}
+    waits: list[Waiting] = []
     try:
-        while pending or running:
+        while running or (pending and not waits):
             for name in [name for name in pending if _done(run, pending, running).issuperset(needs[name])]:
-                if len(running) >= run.spec.concurrency:
+                if waits or len(running) >= run.spec.concurrency:
                     break
                 del pending[name]
                 running[asyncio.create_task(_perform(name, needs[name], run), name=name)] = name
             finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(finished, key=lambda task: list(run.spec.tasks).index(running[task])):
                 name = running.pop(task)
-                run.results[name] = task.result()
+                try:
+                    run.results[name] = task.result()
+                except Waiting as waiting:
+                    waits.append(waiting)
+                    continue
                 again = await _go_back(name, run, needs)
                 pending.update(dict.fromkeys(again))
     finally:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+    if waits:
+        raise waits[0]
 
 
 def _done(run: RunScope, pending: dict[str, None], running: dict[asyncio.Task[TaskResult], str]) -> set[str]:

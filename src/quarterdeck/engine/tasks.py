@@ -12,7 +12,7 @@ from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.concurrency import side_by_side
 from quarterdeck.engine.output import plain, shown
 from quarterdeck.engine.result import TaskResult
-from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError
+from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.journal.events import Decision, TaskEnded, TaskStarted, TaskStatus
 from quarterdeck.journal.record import to_json
 from quarterdeck.models.port import ToolRequest
@@ -40,6 +40,7 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
     Raises:
         LimitReached: The run's time is up.
         Cancelled: The run was cancelled.
+        Waiting: A person has to answer before the run can go on.
         JournalError: Its end could not be recorded.
     """
     task = run.spec.tasks[name]
@@ -56,7 +57,7 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
         result = await _work_on(name, agent, path, task, run)
         _must_be_json(result)
         await _save(path, name, result, task, run)
-    except (Cancelled, JournalError):
+    except (Cancelled, JournalError, Waiting):
         raise
     except QuarterdeckError as error:
         if isinstance(error, LimitReached) and error.limit == "seconds":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ class CallContext:
         task: The task's name.
         agent: The agent's name, to whom tools are granted.
         deadline: The event loop's time at which the run must have ended.
+        group: The group that the model was taken from, for its fallbacks and its cache; empty for a model by name.
+        last_resort: No other model is left to ask, so it is worth waiting for this one.
+        attempts: Numbers the physical attempts of this call.
     """
 
     journal: RunJournal
@@ -29,7 +35,10 @@ class CallContext:
     task: str
     agent: str
     deadline: float
+    group: str = ""
+    last_resort: bool = True
+    attempts: Iterator[int] = field(default_factory=partial(count, 1), repr=False, compare=False)
 
     def at(self, step: str) -> CallContext:
         """Return the context of a step below this one."""
-        return replace(self, path=f"{self.path}/{step}")
+        return replace(self, path=f"{self.path}/{step}", attempts=count(1))

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 RunStatus = Literal["running", "waiting", "succeeded", "partial", "failed", "cancelled"]
 TaskStatus = Literal["succeeded", "partial", "failed", "skipped"]
+AnswerSource = Literal["model", "cache", "shared"]
+"""Who gave an answer: a model, the stored cache, or an identical call that was in flight."""
 
 
 class Event(BaseModel):
@@ -40,6 +42,7 @@ class RunStarted(Event):
     inputs: dict[str, Any]
     spec_hash: str
     version: str
+    tenant: str = ""
 
 
 class RunOpened(Event):
@@ -86,6 +89,9 @@ class ModelCalled(Event):
     completion_tokens: int
     cost_usd: str | None = Field(description="A decimal; None when the price is not known.")
     seconds: float
+    cached_tokens: int = Field(default=0, description="Prompt tokens that came from the provider's cache.")
+    source: AnswerSource = "model"
+    degraded: bool = Field(default=False, description="A fallback answered in the place of the model asked for.")
 
 
 class ModelFailed(Event):
@@ -127,6 +133,47 @@ class Decision(Event):
     kind: Literal["decision"] = "decision"
     what: str
     why: str
+    chosen: str = ""
+    alternatives: tuple[str, ...] = ()
+
+
+class PlanMade(Event):
+    """Recorded when a planner's plan has passed the checks of code; `plan` is what will be carried out."""
+
+    kind: Literal["plan.made"] = "plan.made"
+    plan: dict[str, Any]
+    number: int = Field(default=1, description="1 for the first plan, one more for each replan.")
+    why: str = Field(default="", description="Of a replan: what failed.")
+
+
+class PlanReviewed(Event):
+    """Recorded when a person has answered about a plan; an edited plan takes the place of the planner's."""
+
+    kind: Literal["plan.reviewed"] = "plan.reviewed"
+    approved: bool
+    plan: dict[str, Any] | None = Field(default=None, description="The edited plan; None when nothing was changed.")
+    by: str = ""
+    reason: str = ""
+
+
+class StepEnded(Event):
+    """Recorded when a step of a plan has ended; a finished step is never done again."""
+
+    kind: Literal["step.ended"] = "step.ended"
+    step: str
+    status: Literal["succeeded", "failed"]
+    output: Any = None
+    why: str = ""
+
+
+class LimitsRaised(Event):
+    """Recorded when a person gives a waiting run more to spend."""
+
+    kind: Literal["limits.raised"] = "limits.raised"
+    usd: float | None = None
+    tokens: int | None = None
+    by: str = ""
+    reason: str = ""
 
 
 class TextArrived(Event):
@@ -155,6 +202,14 @@ class TaskEnded(Event):
         return (*self.notes, self.why) if self.why else self.notes
 
 
+class RunWaiting(Event):
+    """Recorded when the run stops until a person has answered."""
+
+    kind: Literal["run.waiting"] = "run.waiting"
+    code: str
+    evidence: str = ""
+
+
 class RunEnded(Event):
     """Recorded last: how it ended, why, and what came out."""
 
@@ -167,7 +222,7 @@ class RunEnded(Event):
 
 Recorded = Annotated[
     RunStarted | RunResumed | RunForked | TaskStarted | ModelCalled | ModelFailed | ToolCalled | Decision | TaskEnded
-    | RunEnded,
+    | PlanMade | PlanReviewed | StepEnded | LimitsRaised | RunWaiting | RunEnded,
     Field(discriminator="kind"),
 ]  # fmt: skip
 AnyEvent = Recorded | RunOpened | ToolStarted | TextArrived

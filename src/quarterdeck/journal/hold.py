@@ -47,7 +47,7 @@ class Holds(Protocol):
 
 
 class FileHolds:
-    """Locks on files: `journal.db-holds/<run>`, each with the holder's process id.
+    """Locks on empty files: `journal.db-holds/<run>`.
 
     Args:
         database: The SQLite file.
@@ -80,9 +80,7 @@ class FileHolds:
                 code="full" if error.errno == 28 else "read_only",
             ) from error
         if descriptor is None:
-            raise _busy(lane.run_id, _pid_in(path))
-        os.truncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+            raise _busy(lane.run_id, os.getpid() if lane.run_id in self._mine else _locker(path))
         self._mine[lane.run_id] = descriptor
 
     async def release(self, lane: Lane) -> None:
@@ -197,10 +195,13 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _pid_in(path: Path) -> int | None:
+def _locker(path: Path) -> int | None:
+    """Return the process that holds the lock, where the system tells: a written file would cost 0.1 ms a run."""
     try:
-        return int(path.read_text()[:20])
-    except (OSError, ValueError):
+        inode = str(path.stat().st_ino)
+        locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+        return next((int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")), None)
+    except (OSError, ValueError, IndexError):
         return None
 
 

@@ -71,6 +71,7 @@ class RunRecord:
         last_path: The path of the last event.
         last_seq: The number of recorded events.
         head: The hash of the last event.
+        tenant: On whose behalf it runs, or empty.
     """
 
     id: str
@@ -88,6 +89,7 @@ class RunRecord:
     last_path: str
     last_seq: int
     head: str
+    tenant: str
     totals: Totals
     spec_json: str = field(repr=False)
     inputs_json: str = field(repr=False)

@@ -8,11 +8,12 @@ from typing import cast
 import orjson
 
 from quarterdeck.errors import Diverged
-from quarterdeck.journal.events import ModelCalled, RunForked, TaskEnded, ToolCalled
+from quarterdeck.journal.events import Decision, ModelCalled, RunForked, TaskEnded, ToolCalled
 from quarterdeck.journal.record import StoredEvent
 
 _CALLS = (ModelCalled.model_fields["kind"].default, ToolCalled.model_fields["kind"].default)
 _TASK = TaskEnded.model_fields["kind"].default
+_DECISION = Decision.model_fields["kind"].default
 _FORK = RunForked.model_fields["kind"].default
 
 
@@ -30,7 +31,7 @@ class Replay:
         self._rows: dict[tuple[str, str], StoredEvent] = {}
         self.pinned = _pinned(rows)
         for row in rows:
-            if row.kind in _CALLS or row.kind == _TASK:
+            if row.kind in _CALLS or row.kind in (_TASK, _DECISION):
                 self._rows[row.kind, row.path] = row
 
     @property
@@ -57,6 +58,11 @@ class Replay:
         """Return how the task at a path ended, if it did."""
         row = self._rows.get((_TASK, path))
         return None if row is None else cast(TaskEnded, row.event)
+
+    def decision(self, path: str) -> Decision | None:
+        """Return what was decided at a path, if anything was."""
+        row = self._rows.get((_DECISION, path))
+        return None if row is None else cast(Decision, row.event)
 
     def _call(self, kind: str, path: str, request_hash: str, request: object) -> StoredEvent | None:
         row = self._rows.get((kind, path))

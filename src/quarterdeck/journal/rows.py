@@ -90,6 +90,7 @@ def new_row(crew: str, spec_hash: str, version: str, now: float, spec: str, inpu
         "last_path": "",
         "last_seq": 0,
         "head": "",
+        "tenant": "",
     }
 
 

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quarterdeck.errors import JournalError, RunBusy
-from quarterdeck.journal.chain import genesis, link
+from quarterdeck.journal.chain import genesis
 from quarterdeck.journal.events import (
+    Decision,
     Event,
     ModelCalled,
     RunEnded,
@@ -19,25 +20,27 @@ from quarterdeck.journal.events import (
     RunResumed,
     RunStarted,
     RunStatus,
+    RunWaiting,
     TaskEnded,
     ToolCalled,
 )
 from quarterdeck.journal.fork import take_over
 from quarterdeck.journal.ids import checked_id, new_id
 from quarterdeck.journal.listeners import Listener, Listeners
+from quarterdeck.journal.outbox import Outbox, stamped
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
 from quarterdeck.journal.replay import Replay
-from quarterdeck.journal.rows import as_record, event_row, new_row, read_whole, to_body
+from quarterdeck.journal.rows import as_record, new_row, read_whole
 from quarterdeck.journal.store import Store
 from quarterdeck.journal.totals import Totals
-from quarterdeck.journal.writer import Lane, Write
+from quarterdeck.journal.writer import Lane
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _ID_ATTEMPTS = 5
-PATIENCE_SECONDS = 0.02  # how long a note waits for an append that shares its commit
 
 _log = logging.getLogger(__name__)
-
-_Entry = tuple[Event, dict[str, Any]]
 
 
 class RunJournal:
@@ -53,6 +56,8 @@ class RunJournal:
         spec_hash: Identifies that crew.
         inputs: The run's inputs.
         parent: The run that this one was forked from, or empty.
+        tenant: On whose behalf it runs, or empty.
+        store: Where it is kept.
         status: As last recorded.
         totals: What the run used so far, up to its last event; earlier processes included.
         cancel_requested: Somebody asked for the run to stop.
@@ -65,23 +70,28 @@ class RunJournal:
         self.spec_hash = record.spec_hash
         self.inputs = record.inputs
         self.parent = record.parent
+        self.tenant = record.tenant
         self.status: RunStatus = record.status
         self.cancel_requested = False
-        self._store = store
+        self.store = store
         self._replay = Replay(rows)
         self.totals = Totals()
         for row in rows:
             if row.seq not in self._replay.pinned:
                 self.totals.add(row.event)
-        self._seq = record.last_seq
-        self._head = record.head
         self._lane = Lane(record.id, asyncio.get_running_loop(), self._cancel)
-        self._unsettled = 0
-        self._noted: list[_Entry] = []  # in the chain already, but not queued yet
         self._closed = False
         self._began = time.monotonic()
         self._seconds_before = self.totals.seconds
         self._listeners = Listeners()
+        self._outbox = Outbox(
+            store.writer,
+            self._lane,
+            seq=record.last_seq,
+            head=record.head,
+            totals=self.totals,
+            listeners=self._listeners,
+        )
         self._on_cancel: list[Callable[[], None]] = []
 
     @classmethod
@@ -95,6 +105,7 @@ class RunJournal:
         spec_hash: str,
         version: str,
         run_id: str | None = None,
+        tenant: str = "",
     ) -> RunJournal:
         """Begin a run: it is held by this process and recorded.
 
@@ -106,6 +117,7 @@ class RunJournal:
             spec_hash: Identifies the crew.
             version: Of Quarterdeck.
             run_id: Lower-case letters, digits and dashes; a new one of eight characters when None.
+            tenant: On whose behalf it runs; for budgets and memory.
 
         Raises:
             ValueError: The id has other characters.
@@ -113,8 +125,8 @@ class RunJournal:
             JournalError: The database cannot be written.
         """
         now = time.time()
-        row = new_row(crew, spec_hash, version, now, to_json(spec), to_json(inputs))
-        started = RunStarted(crew=crew, inputs=inputs, spec_hash=spec_hash, version=version, at=now)
+        row = new_row(crew, spec_hash, version, now, to_json(spec), to_json(inputs)) | {"tenant": tenant}
+        started = RunStarted(crew=crew, inputs=inputs, spec_hash=spec_hash, version=version, tenant=tenant, at=now)
         return await cls._begin(store, row, [started], run_id)
 
     @classmethod
@@ -130,6 +142,18 @@ class RunJournal:
             RunBusy: Another process works on it.
             JournalError: Its events were changed after they were recorded, or the database cannot be used.
         """
+        journal = await cls.take(store, run_id)
+        try:
+            journal.status = "running"
+            await journal._record([RunResumed(calls=journal._replay.calls, at=time.time())], summary={})
+        except BaseException:
+            await journal.close()
+            raise
+        return journal
+
+    @classmethod
+    async def take(cls, store: Store, run_id: str) -> RunJournal:
+        """Hold a run without going on with it, to record what a person has to say of it. Raises as `resume`."""
         run_id = (await asyncio.to_thread(store.run, run_id)).id
         lane = Lane(run_id, asyncio.get_running_loop(), lambda: None)
         await store.holds.take(lane)
@@ -140,8 +164,6 @@ class RunJournal:
             journal._lane.failure = lane.failure
             journal.cancel_requested = record.cancel_requested and record.status == "running"
             store.writer.watch(journal._lane)
-            journal.status = "running"
-            await journal._record([RunResumed(calls=journal._replay.calls, at=time.time())], summary={})
         except BaseException:
             store.writer.forget(lane)
             await store.holds.release(lane)
@@ -167,10 +189,15 @@ class RunJournal:
         taken = take_over(parent.id, rows, at, parent.inputs, changed)
         now = time.time()
         row = new_row(parent.crew, parent.spec_hash, parent.version, now, parent.spec_json, to_json(taken.inputs))
-        row |= {"parent": parent.id, "fork_at": at}
+        row |= {"parent": parent.id, "fork_at": at, "tenant": parent.tenant}
         begin: list[Event] = [
             RunStarted(
-                crew=parent.crew, inputs=taken.inputs, spec_hash=parent.spec_hash, version=parent.version, at=now
+                crew=parent.crew,
+                inputs=taken.inputs,
+                spec_hash=parent.spec_hash,
+                version=parent.version,
+                tenant=parent.tenant,
+                at=now,
             ),
             RunForked(parent=parent.id, fork_at=at, changed=changed, copied=len(taken.events), at=now),
         ]
@@ -212,6 +239,10 @@ class RunJournal:
         """Return the calls of one tool that were recorded before this process took the run, oldest first."""
         return self._replay.tools(name)
 
+    def recorded_decision(self, path: str) -> Decision | None:
+        """Return what was decided at a path before this process took the run, or None."""
+        return self._replay.decision(path)
+
     def ended_task(self, path: str) -> TaskEnded | None:
         """Return how a task ended before this process took the run, or None."""
         return self._replay.task(path)
@@ -224,7 +255,7 @@ class RunJournal:
         Raises:
             JournalError: It is not recorded, and nothing after it will be.
         """
-        await self._record([event.model_copy(update={"at": time.time()})])
+        await self._record([stamped(event)])
 
     def note(self, event: Event) -> None:
         """Record an event without waiting: it is committed with the next one, or by itself within about 20 ms.
@@ -234,9 +265,30 @@ class RunJournal:
         Raises:
             JournalError: Nothing can be recorded any more.
         """
-        self._noted.extend(self._enter([event.model_copy(update={"at": time.time()})]))
-        if len(self._noted) == 1:
-            self._lane.loop.call_later(PATIENCE_SECONDS, self._submit_noted)
+        self._outbox.note(stamped(event))
+
+    async def decide(self, event: Decision) -> None:
+        """Record a decision, unless an earlier process has recorded one at this path."""
+        if self._replay.decision(event.path) is None:
+            await self.append(event)
+
+    def along(self, work: Callable[[Connection], None]) -> None:
+        """Do something with the database in the transaction of the next event, or by itself within about 20 ms.
+
+        Args:
+            work: Called on the writer's thread with its connection; again when the commit has to be tried again.
+        """
+        self._outbox.along(work)
+
+    async def wait(self, event: RunWaiting) -> None:
+        """Record that the run stops until a person has answered; whoever resumes it goes on.
+
+        Raises:
+            JournalError: It is not recorded.
+        """
+        self.status = "waiting"
+        summary = {"status": "waiting", "code": event.code, "evidence": event.evidence}
+        await self._record([stamped(event)], code=event.code, summary=summary)
 
     async def end(self, event: RunEnded, summary: dict[str, Any] | None = None) -> None:
         """Record how the run ended, with its status.
@@ -251,12 +303,12 @@ class RunJournal:
         if summary is None:
             summary = {"status": event.status, "code": event.code, "evidence": event.evidence}
         self.status = event.status
-        await self._record([event.model_copy(update={"at": time.time()})], code=event.code, summary=summary)
+        await self._record([stamped(event)], code=event.code, summary=summary)
 
     def publish(self, event: Event) -> None:
         """Tell listeners an event that is not kept."""
         if self._listeners:
-            self._listeners.tell(event.model_copy(update={"at": time.time()}))
+            self._listeners.tell(stamped(event))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event that is committed or published, on this loop; return how to stop it.
@@ -277,16 +329,16 @@ class RunJournal:
         if self._closed:
             return
         self._closed = True
-        self._submit_noted()
-        writer = self._store.writer
+        self._outbox.close()
+        writer = self.store.writer
         try:
-            if self._unsettled:  # appends whose callers were cancelled
+            if self._outbox.unsettled:  # appends whose callers were cancelled
                 await writer.ask(lambda _: None)
         except JournalError as error:
             _log.debug("run %s is let go after: %s", self.id, error)
         finally:
             writer.forget(self._lane)
-            await self._store.holds.release(self._lane)
+            await self.store.holds.release(self._lane)
 
     async def __aenter__(self) -> RunJournal:
         """Return the journal; the end of the block closes it."""
@@ -331,8 +383,6 @@ class RunJournal:
         code: str = "",
         summary: dict[str, Any] | None = None,
     ) -> None:
-        while self._store.writer.full:
-            await asyncio.sleep(0.005)
         transition = None if summary is None else {
             "run_id": self.id,
             "status": self.status,
@@ -340,58 +390,7 @@ class RunJournal:
             "summary": to_json(summary),
             "cancel_requested": self.cancel_requested,
         }  # fmt: skip
-        entries = self._enter(new, create=create is not None)
-        committed: asyncio.Future[None] = self._lane.loop.create_future()
-        self._submit(entries, committed, create=create, transition=transition)
-        await committed
-
-    def _enter(self, new: Sequence[Event], *, create: bool = False) -> list[_Entry]:
-        if self._lane.failure is not None:
-            raise self._lane.failure
-        if self._closed:
-            raise JournalError(f"Run {self.id} is no longer held by this process. Resume it to go on.")
-        bodies = [to_body(event) for event in new]
-        # a fork's own past begins with itself: what it took over is in the rows, not in its totals
-        for event in new[:2] if create else new:
-            self.totals.add(event)
-        return [(event, self._row(event, body)) for event, body in zip(new, bodies, strict=True)]
-
-    def _submit_noted(self) -> None:
-        if self._noted and self._lane.failure is None:
-            try:
-                self._submit([], None)
-            except JournalError as error:  # the store was closed under the run; its next append says so too
-                _log.debug("run %s: %s", self.id, error)
-
-    def _submit(
-        self, entries: list[_Entry], committed: asyncio.Future[None] | None, *,
-        create: dict[str, Any] | None = None, transition: dict[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        entries, self._noted = [*self._noted, *entries], []
-        progress = {
-            "run_id": self.id,
-            "updated_at": entries[0 if create else -1][0].at,
-            "totals": self.totals.to_json(),
-            "last_path": entries[-1][0].path,
-            "last_seq": self._seq,
-            "head": self._head,
-        }
-
-        def done(error: JournalError | None) -> None:
-            self._unsettled -= 1
-            if error is None:
-                for event, _ in entries:
-                    self._listeners.tell(event)
-            if committed is not None and not committed.done():
-                committed.set_result(None) if error is None else committed.set_exception(error)
-
-        self._store.writer.submit(Write(self._lane, done, [row for _, row in entries], progress, create, transition))
-        self._unsettled += 1
-
-    def _row(self, event: Event, body: str) -> dict[str, Any]:
-        self._seq += 1
-        previous, self._head = self._head, link(self._head, body)
-        return event_row(self.id, self._seq, event, body, previous, self._head)
+        await self._outbox.record(new, create=create, transition=transition)
 
     def _cancel(self) -> None:
         self.cancel_requested = True

@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError
 
 from quarterdeck.errors import JournalError
 from quarterdeck.journal.failures import shown, translate
-from quarterdeck.journal.tables import events, metadata, runs
+from quarterdeck.journal.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every migration, oldest first; the same as in `memory/migrations/versions`, without importing Alembic."""
 
 HEAD = REVISIONS[-1]
@@ -94,7 +94,7 @@ def _refuse_unknown(engine: Engine, revision: str | None) -> None:
 
 
 def _create(connection: Connection, engine: Engine) -> None:
-    foreign = {runs.name, events.name} & set(inspect(connection).get_table_names())
+    foreign = set(metadata.tables) & set(inspect(connection).get_table_names())
     if foreign:
         raise JournalError(
             f"{shown(engine.url)} has tables named {', '.join(sorted(foreign))} that are not Quarterdeck's. "

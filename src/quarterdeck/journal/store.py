@@ -124,7 +124,7 @@ class Store:
             .where(runs.c.id == run_id)
             .order_by(events.c.seq)
         )
-        rows = [tuple(row) for row in self._read(query)]
+        rows = [tuple(row) for row in self.read(query)]
         if not rows:
             raise RunNotFound(self._not_found(run_id, []))
         head, last_seq = rows[0][:2]
@@ -170,7 +170,12 @@ class Store:
         """Close the store."""
         self.close()
 
-    def _read(self, query: Select[Any]) -> list[Row[Any]]:
+    def read(self, query: Select[Any]) -> list[Row[Any]]:
+        """Return the rows of a query; for the rooms' own questions, which bound their answers themselves.
+
+        Raises:
+            JournalError: The database cannot be read.
+        """
         try:
             with self._engine.connect() as connection:
                 return list(connection.execute(query).all())
@@ -178,7 +183,7 @@ class Store:
             raise translate(error, self._engine.url) from error
 
     def _records(self, query: Select[Any]) -> list[RunRecord]:
-        rows = [row._mapping for row in self._read(query)]
+        rows = [row._mapping for row in self.read(query)]
         held = self.holds.held([row["id"] for row in rows if row["status"] == "running"])
         return [
             RunRecord(
@@ -197,6 +202,7 @@ class Store:
                 last_path=row["last_path"],
                 last_seq=row["last_seq"],
                 head=row["head"],
+                tenant=row["tenant"],
                 totals=Totals.from_json(row["totals"]),
                 spec_json=row["spec"],
                 inputs_json=row["inputs"],

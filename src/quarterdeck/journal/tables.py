@@ -1,8 +1,11 @@
-"""The two tables that hold every run. Migrations that change them stand in the root folder `memory/migrations`."""
+"""The tables: `runs` and `events` hold every run; the others hold what runs share.
+
+Migrations that change them stand in the root folder `memory/migrations`.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -27,6 +30,7 @@ runs = Table(
     Column("last_path", Text, nullable=False),
     Column("last_seq", Integer, nullable=False),
     Column("head", String(64), nullable=False),
+    Column("tenant", Text, nullable=False, server_default=""),
     Index("runs_by_age", "created_at"),
     Index("runs_to_cancel", "cancel_requested", "status"),
 )
@@ -46,3 +50,37 @@ events = Table(
     Column("hash", String(64), nullable=False),
 )
 """Append-only. `body` is the event's JSON and the only thing hashed; the columns before it repeat parts of it."""
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("spent_nano", BigInteger, nullable=False),
+    Column("reserved_nano", BigInteger, nullable=False),
+    Column("spent_tokens", BigInteger, nullable=False),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("updated_at", Float(53), nullable=False),
+)
+"""What is spent and set aside under one budget, such as `run/7f3k2q` or `crew/research/2026-11-21`; nano-dollars."""
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("model", String(250), primary_key=True),
+    Column("next_request_at", Float(53), nullable=False),
+    Column("next_token_at", Float(53), nullable=False),
+)
+"""When the next call of a model may start, in seconds since 1970 by the database's own clock."""
+
+replies = Table(
+    "replies",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("reply", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Index("replies_by_expiry", "expires_at"),
+)
+"""Answers of models that may be given again until they expire."""

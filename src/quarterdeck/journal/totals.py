@@ -51,7 +51,7 @@ class Totals:
             self.model_calls += 1
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
-            cost = _decimal(event.cost_usd)
+            cost = usd_of(event.cost_usd)
             if cost is None:
                 self.unpriced_calls += 1
             else:
@@ -84,7 +84,8 @@ class Totals:
         return cls(**{**values, "known_usd": Decimal(values.get("known_usd", "0"))})
 
 
-def _decimal(text: str | None) -> Decimal | None:
+def usd_of(text: str | None) -> Decimal | None:
+    """Return a recorded price; None when it is not known or no number."""
     if text is None:
         return None
     try:

@@ -11,22 +11,23 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from quarterdeck.errors import JournalError, RunBusy
 from quarterdeck.journal.failures import shown, translate
+from quarterdeck.journal.statement import Statement, change_run
 from quarterdeck.journal.tables import events, runs
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Connection, Engine
 
 QUEUE_LIMIT = 10_000
 """Above so many waiting writes, appends wait before they join the queue."""
@@ -69,6 +70,7 @@ class Write:
         progress: The run's new head and totals, or None.
         create: The run's first row, or None.
         transition: The run's new status, or None.
+        along: What else belongs into the same transaction.
     """
 
     lane: Lane
@@ -77,6 +79,7 @@ class Write:
     progress: dict[str, Any] | None = None
     create: dict[str, Any] | None = None
     transition: dict[str, Any] | None = None
+    along: Sequence[Callable[[Connection], None]] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -103,21 +106,6 @@ class _Answers:
             _call(loop, partial(_tell, outcomes))
 
 
-class _Statement:
-    """A statement compiled once; its parameters in the shape that the driver wants."""
-
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self.sql = str(compiled)
-        self._order: list[str] | None = compiled.positiontup
-
-    def run(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-        order = self._order
-        parameters: list[Any] = list(rows) if order is None else [tuple([row[name] for name in order]) for row in rows]
-        if parameters:
-            connection.exec_driver_sql(self.sql, parameters)
-
-
 class Writer:
     """Commits the writes of all runs of one store, in the order in which they came.
 
@@ -136,10 +124,11 @@ class Writer:
         self._next_poll = 0.0
         self.session = 0
         dialect = engine.dialect
-        self._create = _Statement(insert(runs), dialect)
-        self._insert = _Statement(insert(events), dialect)
-        self._progress = _Statement(_set("updated_at", "totals", "last_path", "last_seq", "head"), dialect)
-        self._transition = _Statement(_set("status", "code", "summary", "cancel_requested"), dialect)
+        self._driver_error: type[Exception] = cast("type[Exception]", dialect.loaded_dbapi.Error)
+        self._create = Statement(insert(runs), dialect)
+        self._insert = Statement(insert(events), dialect)
+        self._progress = Statement(change_run("updated_at", "totals", "last_path", "last_seq", "head"), dialect)
+        self._transition = Statement(change_run("status", "code", "summary", "cancel_requested"), dialect)
         self._cancelled = _CANCELLED.format(true="1" if dialect.name == "sqlite" else "true")
 
     @property
@@ -277,19 +266,30 @@ class Writer:
 
     def _record(self, connection: Connection, lanes: dict[Lane, list[Write]]) -> None:
         writes = [write for own in lanes.values() for write in own]
-        self._create.run(connection, [write.create for write in writes if write.create])
-        self._insert.run(connection, [event for write in writes for event in write.events])
-        last = {write.lane: write.progress for write in writes if write.progress}
-        self._progress.run(connection, [row for row in last.values() if row])
-        self._transition.run(connection, [write.transition for write in writes if write.transition])
+        # the driver's own cursor: SQLAlchemy's bookkeeping a statement costs as much as SQLite's work
+        cursor = connection.connection.cursor()
+        try:
+            self._create.run(cursor, [write.create for write in writes if write.create])
+            self._insert.run(cursor, [event for write in writes for event in write.events])
+            last = {write.lane: write.progress for write in writes if write.progress}
+            self._progress.run(cursor, [row for row in last.values() if row])
+            self._transition.run(cursor, [write.transition for write in writes if write.transition])
+        finally:
+            cursor.close()
+        for write in writes:
+            for work in write.along:
+                work(connection)
 
     def _transaction(self, work: Callable[[Connection], None]) -> JournalError | None:
         """Do something as one transaction; return why it was not committed."""
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            work(self._connection)
-            self._connection.commit()
+            try:
+                work(self._connection)
+                self._end(self._connection)
+            except self._driver_error as error:  # of a statement that went past SQLAlchemy
+                raise self._wrapped(error) from error
             return None
         except IntegrityError as error:
             self._undo()
@@ -305,10 +305,25 @@ class Writer:
             self._undo(broken=error.connection_invalidated or problem.code == "unreachable")
             return problem
 
+    def _end(self, connection: Connection) -> None:
+        if connection.in_transaction():
+            connection.commit()
+        else:  # SQLAlchemy saw none of the statements
+            connection.connection.commit()
+
+    def _wrapped(self, error: Exception) -> DBAPIError:
+        dialect = self._engine.dialect
+        lost = dialect.is_disconnect(error, None, None)  # type: ignore[arg-type]
+        wrapped = DBAPIError.instance(
+            None, None, error, self._driver_error, connection_invalidated=lost, dialect=dialect
+        )
+        return wrapped if isinstance(wrapped, DBAPIError) else DBAPIError(None, None, error)
+
     def _undo(self, *, broken: bool = False) -> None:
         try:
             if self._connection is not None and not broken:
                 self._connection.rollback()
+                self._connection.connection.rollback()
         except DBAPIError:
             broken = True
         if broken:
@@ -367,8 +382,3 @@ def _call(loop: AbstractEventLoop, function: Callable[[], Any]) -> None:
         loop.call_soon_threadsafe(function)
     except RuntimeError:
         _log.debug("an event loop was closed before its write was done")
-
-
-def _set(*names: str) -> Any:
-    values: dict[str, Any] = {name: bindparam(name) for name in names}
-    return update(runs).where(runs.c.id == bindparam("run_id")).values(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from quarterdeck.spec.problem import did_you_mean
 
 if TYPE_CHECKING:
     from quarterdeck.models.port import Provider
-    from quarterdeck.spec.models import ModelEntry, ModelsConfig
+    from quarterdeck.spec.models import CacheSpec, ModelEntry, ModelsConfig, RateSpec
 
 Kind = Literal["litellm", "embedded"]
 DEFAULT_CONTEXT = 8192
@@ -37,6 +37,7 @@ class ResolvedModel:
         weights: Of an embedded model: a name or a path.
         api_base: A declared endpoint, or empty.
         api_key_env: The declared variable of its key, or empty.
+        group: The group that it was taken from; empty when it was asked for by name.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ResolvedModel:
     weights: str = ""
     api_base: str = ""
     api_key_env: str = ""
+    group: str = ""
 
     @property
     def free(self) -> bool:
@@ -141,13 +143,41 @@ class Catalog:
         """Return the price of a model by its name; None when it is not known."""
         return self._model(name).price
 
+    def rate_of(self, name: str) -> RateSpec | None:
+        """Return how fast a model may be called; None for as fast as one likes."""
+        entry = self._config.models.get(name)
+        return None if entry is None else entry.rate
+
+    def cache_of(self, group: str) -> CacheSpec | None:
+        """Return how long the answers of a group's models are kept; None for not at all."""
+        spec = self._config.groups.get(group)
+        return None if spec is None else spec.cache
+
+    def chain(self, name: str, group: str) -> tuple[ResolvedModel, ...]:
+        """Return a model, and after it those that may answer in its place: the rest of its group, then its fallbacks.
+
+        Args:
+            name: The resolved model.
+            group: The group that it was taken from; empty for none: then nothing stands in for it.
+        """
+        asked = self._model(name)
+        spec = self._config.groups.get(group)
+        if spec is None:
+            return (asked,)
+        names = list(spec.models)
+        for fallback in spec.fallback:
+            names += self._config.groups[fallback].models
+        usable = [model for model in map(self._model, dict.fromkeys(names)) if self._key(model) != "missing"]
+        return (asked, *(model for model in usable if model.name != asked.name))
+
     def describe(self) -> list[ModelListing]:
         """Return every model that is declared or in a group, in the order of the file."""
-        names = dict.fromkeys([*self._config.models, *(one for group in self._config.groups.values() for one in group)])
+        grouped = (name for group in self._config.groups.values() for name in group.models)
+        names = dict.fromkeys([*self._config.models, *grouped])
         listings = []
         for name in names:
             model = self._model(name)
-            groups = tuple(group for group, members in self._config.groups.items() if name in members)
+            groups = tuple(group for group, spec in self._config.groups.items() if name in spec.models)
             listings.append(ModelListing(model, groups, self._key(model)))
         return listings
 
@@ -158,10 +188,10 @@ class Catalog:
             await provider.close()
 
     def _first_usable(self, group: str) -> ResolvedModel:
-        members = [self._model(name) for name in self._config.groups[group]]
+        members = [self._model(name) for name in self._config.groups[group].models]
         for model in members:
             if self._key(model) != "missing":
-                return model
+                return replace(model, group=group)
         keys = tuple(dict.fromkeys(model.key_names[0] for model in members))
         raise ModelError(no_key(f'any model of "{group}"', keys), "no_key")
 

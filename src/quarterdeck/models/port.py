@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from quarterdeck.journal.events import AnswerSource
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -54,6 +57,7 @@ class ModelRequest:
         schema: JSON Schema that the final answer must satisfy, or None for free text.
         max_tokens: Cap on the answer, in tokens.
         temperature: 0 to 2.
+        stream: Whether the answer may be streamed; no part of what is asked, so not of the request's fingerprint.
     """
 
     model: str
@@ -62,6 +66,7 @@ class ModelRequest:
     schema: dict[str, Any] | None = None
     max_tokens: int = 1024
     temperature: float = 0.0
+    stream: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class ModelReply:
         text: The answer; empty when it only proposes tool calls.
         cost_usd: None when the price is not known; never guessed.
         finish: `stop`, `length` (cut off at max_tokens) or `tool_calls`.
+        source: A model, the stored cache, or an identical call in flight.
+        degraded: A fallback answered in the place of the model asked for.
     """
 
     text: str
@@ -89,6 +96,8 @@ class ModelReply:
     cost_usd: Decimal | None = None
     model: str = ""
     finish: Literal["stop", "length", "tool_calls"] = "stop"
+    source: AnswerSource = "model"
+    degraded: bool = False
 
 
 OnText = Callable[[str], None]

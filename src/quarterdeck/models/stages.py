@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from quarterdeck.errors import LimitReached, ModelError
-from quarterdeck.journal.events import ModelCalled, ModelFailed, TextArrived
+from quarterdeck.journal.events import ModelCalled, TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.models.port import ModelReply
 from quarterdeck.models.wire import reply_from_event, reply_to_json, request_to_json, storable
@@ -18,10 +17,6 @@ from quarterdeck.models.wire import reply_from_event, reply_to_json, request_to_
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
     from quarterdeck.models.port import ModelRequest, Provider
-    from quarterdeck.models.prices import Price
-
-PASSING = frozenset({"rate_limited", "server", "timeout", "unreachable"})
-"""The kinds of failure that may pass when the same call is made again."""
 
 
 class Stage(Protocol):
@@ -63,6 +58,9 @@ class Replay:
                 completion_tokens=reply.usage.completion_tokens,
                 cost_usd=None if reply.cost_usd is None else str(reply.cost_usd),
                 seconds=round(time.monotonic() - started, 4),
+                cached_tokens=reply.usage.cached_tokens,
+                source=reply.source,
+                degraded=reply.degraded,
             )
         )
         return reply
@@ -75,88 +73,6 @@ class Replay:
                 raise
             # The agent's next turn rests on this failure, so it is recorded as an answer: a replay must find it.
             return ModelReply(text="", cost_usd=Decimal(0), model=request.model, finish="length")
-
-
-class Budget:
-    """Reserves the highest possible price of a call before it is sent, and settles it afterwards.
-
-    Args:
-        proceed: The next stage.
-        price_of: The price of a model per token, or None when it is not known.
-    """
-
-    def __init__(self, proceed: Stage, price_of: Callable[[str], Price | None]) -> None:
-        self._proceed = proceed
-        self._price_of = price_of
-
-    async def complete(self, request: ModelRequest, context: CallContext) -> ModelReply:
-        """Reserve, proceed, settle."""
-        allowance = context.allowance
-        price = self._price_of(request.model)
-        if price is None and allowance.limits.usd is not None:
-            raise ModelError(
-                f"The price of {request.model} is not known, and this run has a budget of ${allowance.limits.usd}. "
-                f"Give it a price (or `price: free`) in config/models.yaml, or remove limits.usd.",
-                "unknown_price",
-            )
-        prompt = prompt_tokens_at_most(request)
-        usd = None if price is None else prompt * price.input + request.max_tokens * price.output
-        allowance.reserve(prompt + request.max_tokens, usd)
-        used, cost = 0, cast("Decimal | None", Decimal(0))
-        try:
-            reply = await self._proceed.complete(request, context)
-            used = reply.usage.prompt_tokens + reply.usage.completion_tokens
-            cost = reply.cost_usd
-            return reply
-        finally:
-            allowance.settle(prompt + request.max_tokens, usd, used, cost)
-
-
-class Retry:
-    """Makes a call again that failed in a way that may pass; journals each failed attempt.
-
-    Args:
-        proceed: The next stage.
-        attempts: Physical attempts at most.
-        base: Seconds of the first wait at most; doubled each time, with full jitter.
-        ceiling: Seconds of any wait at most, unless the provider asked for more.
-    """
-
-    def __init__(self, proceed: Stage, attempts: int = 3, base: float = 0.5, ceiling: float = 20.0) -> None:
-        self._proceed = proceed
-        self._attempts = attempts
-        self._base = base
-        self._ceiling = ceiling
-
-    async def complete(self, request: ModelRequest, context: CallContext) -> ModelReply:
-        """Proceed, at most `attempts` times, never past the run's deadline."""
-        for attempt in range(1, self._attempts + 1):
-            started = time.monotonic()
-            try:
-                return await self._proceed.complete(request, context)
-            except ModelError as error:
-                await context.journal.append(
-                    ModelFailed(
-                        path=context.path,
-                        task=context.task,
-                        agent=context.agent,
-                        request_hash="",
-                        model=request.model,
-                        error=str(error)[:2000],
-                        error_kind=error.kind,
-                        attempt=attempt,
-                        seconds=round(time.monotonic() - started, 4),
-                    )
-                )
-                if error.kind not in PASSING or attempt == self._attempts:
-                    raise
-                wait = max(
-                    random.uniform(0, min(self._ceiling, self._base * 2 ** (attempt - 1))), error.retry_after or 0
-                )
-                if asyncio.get_running_loop().time() + wait >= context.deadline:
-                    raise
-            await asyncio.sleep(wait)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 class Deadline:
@@ -176,9 +92,11 @@ class Deadline:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._seconds
         try:
-            async with asyncio.timeout_at(min(ends, context.deadline)):
+            async with asyncio.timeout_at(min(ends, context.deadline)) as limit:
                 return await self._proceed.complete(request, context)
-        except TimeoutError:
+        except TimeoutError as error:
+            if not limit.expired():
+                raise ModelError(f"{request.model} did not answer in time: {error}", "timeout") from error
             if context.deadline <= ends:
                 raise LimitReached("The run's time is up (limits.seconds).", "seconds") from None
             raise ModelError(f"{request.model} did not answer within {self._seconds:g} s.", "timeout") from None
@@ -197,21 +115,10 @@ class Answer:
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelReply:
         """Ask the provider once; stream text to whoever listens to the run."""
         provider = self._provider_of(request.model)
-        if not context.journal.streaming:
+        if not (context.journal.streaming and request.stream):
             return await provider.answer(request)
 
         def on_text(text: str) -> None:
             context.journal.publish(TextArrived(path=context.path, task=context.task, agent=context.agent, text=text))
 
         return await provider.answer(request, on_text)
-
-
-def prompt_tokens_at_most(request: ModelRequest) -> int:
-    """Return an upper estimate of the prompt's tokens: real text has three to five bytes a token, this counts two."""
-    size = sum(
-        len(message.content.encode()) + sum(len(call.raw) + len(str(call.arguments)) for call in message.tool_calls)
-        for message in request.messages
-    )
-    size += sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools)
-    size += len(str(request.schema)) if request.schema else 0
-    return size // 2 + 8 * len(request.messages) + 16

@@ -78,10 +78,12 @@ def reply_from_event(event: ModelCalled) -> ModelReply:
             ToolRequest(call["id"], call["name"], call["arguments"], call["raw"])
             for call in event.reply.get("tool_calls", ())
         ),
-        usage=Usage(event.prompt_tokens, event.completion_tokens),
+        usage=Usage(event.prompt_tokens, event.completion_tokens, event.cached_tokens),
         cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
         model=event.model,
         finish=event.reply["finish"],
+        source=event.source,
+        degraded=event.degraded,
     )
 
 

@@ -26,6 +26,16 @@ class InputSpec(Declared):
     default: str | int | float | bool | None = None
 
 
+class PlanSpec(Declared):
+    """How work is planned before it is carried out."""
+
+    planner: str = Field(default="expensive", description="The group or model that writes the plan.")
+    executor: str = Field(default="cheap", description="The group or model of the steps that need one.")
+    review: bool = Field(default=False, description="Wait for a person before anything is carried out.")
+    max_steps: Annotated[int, Field(ge=1, le=50)] = 12
+    max_replans: Annotated[int, Field(ge=0, le=10)] = 2
+
+
 class Abilities(Declared):
     """What an agent may use; the same in a role of the library and in a crew."""
 
@@ -34,6 +44,7 @@ class Abilities(Declared):
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     max_tokens: Annotated[int, Field(ge=16, le=200_000)] = 1024
     max_turns: Annotated[int, Field(ge=1, le=200)] = 12
+    plan: PlanSpec | None = Field(default=None, description="Plan first, then carry the plan out step by step.")
 
 
 class RoleSpec(Abilities):
@@ -87,6 +98,7 @@ class TaskSpec(Declared):
     loop: LoopSpec | None = None
     output: str | dict[str, Any] | None = None
     guardrails: tuple[str, ...] = ()
+    model: str = Field(default="", description="In place of the agent's.")
     max_turns: Annotated[int, Field(ge=1, le=200)] | None = None
     max_tokens: Annotated[int, Field(ge=16, le=200_000)] | None = None
     save_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
@@ -113,6 +125,9 @@ class Limits(Declared):
     model_calls: Annotated[int, Field(ge=1, le=100_000)] = 100
     tool_calls: Annotated[int, Field(ge=0, le=100_000)] = 200
     tokens: Annotated[int, Field(ge=1)] | None = None
+    on_budget: Literal["answer", "wait"] = Field(
+        default="wait", description="When usd or tokens are used up: end with a best answer, or wait for a person."
+    )
 
 
 class ScopeSpec(Declared):
@@ -135,6 +150,7 @@ class CrewSpec(Declared):
     agents: dict[Name, AgentSpec]
     tasks: dict[Name, TaskSpec]
     hierarchical: DelegationSpec | None = None
+    plan: PlanSpec | None = Field(default=None, description="For every agent that has no `plan` of its own.")
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     scope: ScopeSpec = ScopeSpec()

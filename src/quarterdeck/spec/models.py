@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from quarterdeck.spec.crew import Declared, Name
 from quarterdeck.spec.problem import did_you_mean
 from quarterdeck.spec.sentences import Finding, findings
 from quarterdeck.spec.text import Document
+
+AUTO = "auto"
+"""The name that agents give in the place of a group, to have one chosen by `routing`."""
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@-]{0,199}$")]
 
@@ -19,6 +22,40 @@ class Price(Declared):
 
     input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     output: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class RateSpec(Declared):
+    """How fast a model may be called, by all processes on the same database together."""
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        default=None, description="Prompt and answer together."
+    )
+    per: Literal["second", "minute"] = "minute"
+
+
+class CacheSpec(Declared):
+    """How long the answers of a group's models are given again for the same request."""
+
+    seconds: Annotated[float, Field(gt=0, le=365 * 86400)]
+    sampled: bool = Field(default=False, description="Also where the temperature is above 0.")
+
+
+class GroupSpec(Declared):
+    """A group of models that stand in for one another."""
+
+    models: Annotated[tuple[ModelName, ...], Field(min_length=1)]
+    fallback: tuple[Name, ...] = Field(default=(), description="Groups to ask, in order, when none of these answers.")
+    cache: CacheSpec | None = None
+
+
+class RoutingSpec(Declared):
+    """How `model: auto` chooses: it starts with the first group and goes up on a measured signal."""
+
+    ladder: Annotated[tuple[Name, ...], Field(min_length=1)] = ("cheap", "expensive")
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.6, description="An answer whose own `confidence` is below this goes up."
+    )
 
 
 class ModelEntry(Declared):
@@ -35,20 +72,34 @@ class ModelEntry(Declared):
         default=None, description="The environment variable that holds the key; keys never stand in files."
     )
     json_schema: bool | None = Field(default=None, description="Whether it can be held to a JSON Schema.")
+    rate: RateSpec | None = None
+    pinned: bool = Field(default=False, description="Its name always means the same model, though it has no date.")
+
+
+def _as_group(value: Any) -> Any:
+    return {"models": value} if isinstance(value, (list, tuple)) else value
+
+
+Group = Annotated[GroupSpec, BeforeValidator(_as_group, json_schema_input_type=GroupSpec | tuple[ModelName, ...])]
+"""A list of models is a group of which nothing else is said."""
 
 
 class ModelsConfig(Declared):
     """The models of a workspace. A LiteLLM model such as `openai/gpt-4o` needs no entry."""
 
     default: ModelName
-    groups: dict[Name, Annotated[tuple[ModelName, ...], Field(min_length=1)]] = Field(
+    profile: Literal["development", "production"] = Field(
+        default="development", description="In production a model whose name can change its meaning is refused."
+    )
+    groups: dict[Name, Group] = Field(
         default_factory=dict, description="The first model whose key is in the environment is taken."
     )
+    routing: RoutingSpec = RoutingSpec()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
         """Return whether a name is a group, a declared model, or has the form `provider/model`."""
-        return name in self.groups or name in self.models or "/" in name
+        return name == AUTO or name in self.groups or name in self.models or "/" in name
 
     def names(self) -> list[str]:
         """Return the names of groups and declared models."""
@@ -63,9 +114,18 @@ def read_models(document: Document) -> tuple[ModelsConfig | None, list[Finding]]
     if not config.knows(config.default):
         what = f'no group or model "{config.default}"{did_you_mean(config.default, config.names())}'
         found.append(Finding(("default",), what))
-    for group, members in config.groups.items():
-        for index, member in enumerate(members):
+    for group, spec in config.groups.items():
+        for index, member in enumerate(spec.models):
             if member not in config.models and "/" not in member:
                 what = f'no model "{member}" under models{did_you_mean(member, config.models)}'
                 found.append(Finding(("groups", group, index), what))
+        for index, other in enumerate(spec.fallback):
+            if other not in config.groups:
+                what = f'no group "{other}"{did_you_mean(other, config.groups)}'
+                found.append(Finding(("groups", group, "fallback", index), what))
+    if "routing" in config.model_fields_set:
+        for index, rung in enumerate(config.routing.ladder):
+            if rung not in config.groups:
+                what = f'no group "{rung}"{did_you_mean(rung, config.groups)}'
+                found.append(Finding(("routing", "ladder", index), what))
     return config, found

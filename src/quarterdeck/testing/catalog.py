@@ -9,6 +9,7 @@ from quarterdeck.models.prices import FREE, Price
 
 if TYPE_CHECKING:
     from quarterdeck.models.port import Provider
+    from quarterdeck.spec.models import CacheSpec, RateSpec
 
 
 class ScriptedCatalog(Catalog):
@@ -48,6 +49,18 @@ class ScriptedCatalog(Catalog):
     def price_of(self, name: str) -> Price | None:
         """Return the price given."""
         return self._price
+
+    def rate_of(self, name: str) -> RateSpec | None:
+        """Return none: the model under test may be called as fast as one likes."""
+        return None
+
+    def cache_of(self, group: str) -> CacheSpec | None:
+        """Return none: the model under test is asked each time."""
+        return None
+
+    def chain(self, name: str, group: str) -> tuple[ResolvedModel, ...]:
+        """Return the model alone: nothing stands in for it."""
+        return (self.resolve(name),)
 
     async def close(self) -> None:
         """Leave the provider to the test that made it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -35,25 +35,43 @@ def validate(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         raise ToolError(f"{tool.name}: the arguments are no JSON: {error}. Give one flat JSON object.") from None
     if size > MAX_BYTES and size > (allowed := _allowed_bytes(tool)):
         raise ToolError(f"{tool.name}: the arguments are {size:,} bytes, more than {allowed:,}. Send less at once.")
+    valid, problems = _checked(tool, arguments)
+    if problems:
+        raise ToolError(_all_of(tool, [words for _, words in problems]))
+    return valid
+
+
+def mistakes(tool: Tool, arguments: dict[str, Any], later: Collection[str] = ()) -> list[str]:
+    """Return what is wrong with arguments that are written before the call is made.
+
+    Args:
+        tool: Whose arguments they are.
+        arguments: Those that are known.
+        later: The names of those whose values are known when the call is made; only their names are checked.
+    """
     known = tool.parameters.get("properties", {})
-    problems = [
-        f'unknown argument "{name[:60]}"{did_you_mean(name[:60], known).removesuffix("?")}'
-        for name in arguments
-        if name not in known
-    ]
+    unknown = [words for name in later if name not in known for words in [_unknown(name, known)]]
+    return [*unknown, *(words for name, words in _checked(tool, arguments)[1] if name not in later)][:MAX_PROBLEMS]
+
+
+def _checked(tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the arguments as the function takes them, and what is wrong with them, each with the argument's name."""
+    known = tool.parameters.get("properties", {})
+    problems = [(name, _unknown(name, known)) for name in arguments if name not in known]
     given = {name: value for name, value in arguments.items() if name in known} if problems else arguments
     if tool.validator is None:
         problems += _against_schema(tool.parameters, given)
-    else:
-        try:
-            valid = tool.validator.validate_python(given)
-        except ValidationError as error:
-            problems += [_in_words(problem) for problem in error.errors(include_url=False, include_input=False)]
-    if problems:
-        raise ToolError(_all_of(tool, problems))
-    if tool.validator is None:
-        return given
-    return valid.model_dump() if isinstance(valid, BaseModel) else dict(valid)
+        return given, problems
+    try:
+        valid = tool.validator.validate_python(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return given, [*problems, *((str((problem["loc"] or ("",))[0]), _in_words(problem)) for problem in found)]
+    return (valid.model_dump() if isinstance(valid, BaseModel) else dict(valid)), problems
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    return f'unknown argument "{name[:60]}"{did_you_mean(name[:60], known).removesuffix("?")}'
 
 
 def _allowed_bytes(tool: Tool) -> int:
@@ -69,14 +87,18 @@ def _in_words(problem: Any) -> str:
     return f'"{where}": {problem["msg"][:1].lower()}{problem["msg"][1:300]}'
 
 
-def _against_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> Iterable[str]:
+def _against_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not schema:
         return
     from jsonschema import Draft202012Validator  # only tools that bring a bare schema need it
 
     for problem in Draft202012Validator(schema).iter_errors(arguments):
+        if problem.validator == "required":  # says which one in its words alone
+            for name in sorted(set(problem.validator_value) - set(problem.instance)):
+                yield name if not problem.absolute_path else "", f"'{name}' is a required property"
+            continue
         where = ".".join(map(str, problem.absolute_path))
-        yield f'"{where}": {problem.message[:300]}' if where else problem.message[:300]
+        yield where.split(".")[0], f'"{where}": {problem.message[:300]}' if where else problem.message[:300]
 
 
 def _all_of(tool: Tool, problems: list[str]) -> str:

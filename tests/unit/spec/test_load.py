@@ -150,7 +150,7 @@ def test_what_comes_with_quarterdeck_is_sound() -> None:
     assert [str(problem) for problem in problems] == []
     assert {"researcher", "critic", "writer", "manager", "editor"} <= set(workspace.role_names())
     models = load_models(workspace)
-    assert models.groups["cheap"][-1] == "local"
+    assert models.groups["cheap"].models[-1] == "local"
     assert models.models["local"].weights == "qwen2.5-coder-1.5b"
 
 
