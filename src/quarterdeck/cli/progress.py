@@ -54,6 +54,7 @@ class JsonView:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self.run_id = ""
+        self.reads_text = False
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -82,6 +83,7 @@ class LinesView:
 
     def __init__(self, screen: Screen, spec: CrewSpec) -> None:
         self.run_id = ""
+        self.reads_text = screen.terminal
         self._screen = screen
         self._limits = spec.limits
         self._task_width = max(map(len, spec.tasks), default=0)

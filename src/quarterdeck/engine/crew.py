@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from quarterdeck.engine.concurrency import run_sync, side_by_side
 from quarterdeck.engine.inputs import check_inputs
-from quarterdeck.engine.loop import perform
 from quarterdeck.engine.member import CrewAI, crewai_classes
 from quarterdeck.engine.parts import load_parts
+from quarterdeck.engine.planned import perform
 from quarterdeck.engine.run import Equipment, carry_out
 from quarterdeck.errors import JournalError
 from quarterdeck.journal.events import TextArrived
@@ -123,7 +123,8 @@ class Crew:
         Args:
             inputs: By name.
             model: A model or group that overrides what the agents name.
-            listener: Called with each event as it happens; must not block.
+            listener: Called with each event as it happens; must not block. Text is streamed to it as the model writes,
+                unless it has an attribute `reads_text` that is false.
         """
         checked = check_inputs(self.spec, inputs or {}, self.workspace.root)
         equipment = self._prepare(model)

@@ -13,7 +13,11 @@ _log = logging.getLogger(__name__)
 
 
 class Listeners:
-    """The listeners of one run. One that raises is logged and not called again: what shows a run must not fail it."""
+    """The listeners of one run. One that raises is logged and not called again: what shows a run must not fail it.
+
+    A listener that has an attribute `reads_text` which is false does not hear text as it arrives; where nobody does,
+    models are not asked to stream it, which is cheaper.
+    """
 
     def __init__(self) -> None:
         self._all: list[Listener] = []
@@ -21,6 +25,11 @@ class Listeners:
     def __bool__(self) -> bool:
         """Whether anybody listens."""
         return bool(self._all)
+
+    @property
+    def read_text(self) -> bool:
+        """Whether anybody wants text as it arrives."""
+        return any(getattr(listener, "reads_text", True) for listener in self._all)
 
     def add(self, listener: Listener) -> Callable[[], None]:
         """Add a listener; return how to remove it."""

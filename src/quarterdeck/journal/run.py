@@ -14,6 +14,7 @@ from quarterdeck.journal.chain import genesis
 from quarterdeck.journal.events import (
     Decision,
     Event,
+    LimitsRaised,
     ModelCalled,
     RunEnded,
     RunForked,
@@ -29,7 +30,7 @@ from quarterdeck.journal.ids import checked_id, new_id
 from quarterdeck.journal.listeners import Listener, Listeners
 from quarterdeck.journal.outbox import Outbox, stamped
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
-from quarterdeck.journal.replay import Replay
+from quarterdeck.journal.replay import Found, Replay
 from quarterdeck.journal.rows import as_record, new_row, read_whole
 from quarterdeck.journal.store import Store
 from quarterdeck.journal.totals import Totals
@@ -205,8 +206,8 @@ class RunJournal:
 
     @property
     def streaming(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
+        """Whether anybody wants text as it arrives."""
+        return self._listeners.read_text
 
     @property
     def recorded_calls(self) -> int:
@@ -243,9 +244,26 @@ class RunJournal:
         """Return what was decided at a path before this process took the run, or None."""
         return self._replay.decision(path)
 
+    def limits_raised(self) -> LimitsRaised | None:
+        """Return the new limits that a person gave this run last, before this process took it; None for none."""
+        return self._replay.raised
+
     def ended_task(self, path: str) -> TaskEnded | None:
         """Return how a task ended before this process took the run, or None."""
         return self._replay.task(path)
+
+    def recorded(self, kind: type[Found], path: str) -> Found | None:
+        """Return what was recorded of a plan at a path before this process took the run, or None.
+
+        Args:
+            kind: `PlanMade`, `PlanReviewed` or `StepEnded`; of several at one path the last counts.
+            path: The logical path.
+        """
+        return self._replay.recorded(kind, path)
+
+    def recorded_tools_below(self, path: str) -> list[ToolCalled]:
+        """Return the tool calls below a path that were recorded before this process took the run, oldest first."""
+        return self._replay.tools_below(path)
 
     async def append(self, event: Event) -> None:
         """Record an event: when this returns, it is committed.
@@ -272,7 +290,7 @@ class RunJournal:
         if self._replay.decision(event.path) is None:
             await self.append(event)
 
-    def along(self, work: Callable[[Connection], None]) -> None:
+    def along(self, work: Callable[[Connection], None], key: str = "") -> None:
         """Do something with the database in the transaction of the next event, or by itself within about 20 ms.
 
         Args:
