@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from quarterdeck.spec.problem import Problem
 
 ModelErrorKind = Literal[
-    "no_key", "no_weights", "no_model", "unreachable", "rate_limited", "server", "timeout", "too_long", "refused",
-    "malformed", "unknown_price", "unpinned", "circuit_open",
+    "no_key", "no_weights", "no_model", "unreachable", "rate_limited", "no_quota", "server", "timeout", "too_long",
+    "refused", "malformed", "unknown_price", "unpinned", "circuit_open",
 ]  # fmt: skip
-"""Why a model call failed; `rate_limited`, `server`, `timeout` and `unreachable` may pass when tried again."""
+"""Why a model call failed; `models.strategies` says of each what is done about it, and why."""
 
 LimitName = Literal["turns", "seconds", "model_calls", "tool_calls", "tokens", "usd", "delegations"]
 
@@ -101,11 +101,18 @@ class Rejected(QuarterdeckError):
 
 
 class LimitReached(QuarterdeckError):
-    """A declared limit ends the run or the task."""
+    """A declared limit ends the run or the task.
 
-    def __init__(self, message: str, limit: LimitName) -> None:
+    Args:
+        message: Which limit, and what is used of it.
+        limit: Its name.
+        remedy: How a person gives the run more, where it can wait for that.
+    """
+
+    def __init__(self, message: str, limit: LimitName, remedy: str = "") -> None:
         super().__init__(message, code=f"limit_{limit}")
         self.limit: LimitName = limit
+        self.remedy = remedy
 
 
 class Waiting(QuarterdeckError):
@@ -116,7 +123,7 @@ class Waiting(QuarterdeckError):
         code: What kind of answer: `limit_usd`, `limit_tokens`, `plan_review`.
     """
 
-    exit_code = 5
+    exit_code = 11
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message, code=code)

@@ -499,7 +499,7 @@ async def test_closing_commits_what_is_queued_and_ends_the_thread(url: str, call
 
 
 def test_totals_survive_json() -> None:
-    totals = Totals(1, 2, 3, 4, Decimal("0.10"), 1, 2.5)
+    totals = Totals(1, 2, 3, 4, Decimal("0.10"), 1, seconds=2.5)
     assert Totals.from_json(totals.to_json()) == totals
 
 

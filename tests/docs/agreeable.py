@@ -19,7 +19,15 @@ def agreeable(body: dict[str, Any]) -> HttpAnswer:
     wanted = body.get("response_format", {}).get("json_schema", {}).get("schema")
     if wanted is None:
         return HttpAnswer("All is well in the harbour.")
+    if wanted["properties"].keys() == {"steps", "answer"}:
+        return HttpAnswer(json.dumps(_plan(wanted)))
     return HttpAnswer(json.dumps(_Filler(body, wanted).value("", wanted)))
+
+
+def _plan(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Plan one step, by the first worker there is."""
+    worker = wanted["$defs"]["Step"]["properties"]["worker"]["enum"][1]
+    return {"steps": [{"id": "look", "does": "Look at it.", "worker": worker}], "answer": "look"}
 
 
 def _delegations(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,7 @@ RUN = ("python", "yaml", "sh", "console")
 """The languages whose snippets a test runs; `text` is for what is none of them."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PATH = re.compile(r"# ((?:crews|roles|tools|config)/[\w-]+\.(?:yaml|py))\n")
+_PATH = re.compile(r"# ((?:crews|roles|tools|config)/[\w.-]+\.(?:yaml|py))\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,19 @@ from pydantic_core import PydanticUndefined
 from tests.docs.snippets import PAGES, ROOT
 
 from quarterdeck.cli.run import EXIT
+from quarterdeck.engine.plan import Step
 from quarterdeck.errors import JournalError, LimitName, ModelErrorKind, QuarterdeckError
+from quarterdeck.evaluation import cases
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.events import RunStatus
 from quarterdeck.models.stack import build_port
-from quarterdeck.spec import crew, models
+from quarterdeck.spec import crew, limits, models
 from quarterdeck.tools.loading import tool_files, tool_names
 
 DOCS = ROOT / "docs"
 KEYS = [
+    ("cost.md", "Case keys", cases.Case),
+    ("cost.md", "Check keys", cases.CheckSpec),
     ("crews.md", "Crew keys", crew.CrewSpec),
     ("crews.md", "Input keys", crew.InputSpec),
     ("crews.md", "Agent keys", crew.AgentSpec),
@@ -35,10 +39,18 @@ KEYS = [
     ("crews.md", "Hierarchical keys", crew.DelegationSpec),
     ("crews.md", "Limit keys", crew.Limits),
     ("crews.md", "Scope keys", crew.ScopeSpec),
+    ("plans.md", "Plan keys", crew.PlanSpec),
+    ("plans.md", "Step keys", Step),
     ("workspace.md", "Role keys", crew.RoleSpec),
-    ("workspace.md", "Model keys", models.ModelsConfig),
-    ("workspace.md", "Keys of one model", models.ModelEntry),
-    ("workspace.md", "Price keys", models.Price),
+    ("models.md", "Model keys", models.ModelsConfig),
+    ("models.md", "Keys of one model", models.ModelEntry),
+    ("models.md", "Group keys", models.GroupSpec),
+    ("models.md", "Routing keys", models.RoutingSpec),
+    ("models.md", "Cache keys", models.CacheSpec),
+    ("models.md", "Rate keys", models.RateSpec),
+    ("models.md", "Price keys", models.Price),
+    ("budgets.md", "Limits file keys", limits.LimitsConfig),
+    ("budgets.md", "Budget keys", limits.BudgetSpec),
 ]
 NEVER_OUTCOMES = {"limit_delegations"}
 """The manager is told so as the result of its call; it ends nothing."""

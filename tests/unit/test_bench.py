@@ -31,6 +31,9 @@ def figures(*command: str) -> dict[str, Any]:
         (("bench.overhead", "--runs", "1", "--rounds", "1"), "with tools: quarterdeck above bare"),
         (("bench.concurrency", "--crews", "2", "--rounds", "1", "--only", "bare"), "bare: wall"),
         (("bench.graph", "--delay", "0.01", "--rounds", "1"), "3 tasks of 0.01 s: wall"),
+        (("bench.faults", "--runs", "4", "--rates", "0.2"), "20%: runs over budget"),
+        (("bench.rates", "--seconds", "3"), "10 a second: fullest window"),
+        (("bench.stages", "--calls", "4", "--rounds", "1"), "all stages above it"),
         (("bench.startup", "--rounds", "0", "--without-run"), "--help: vendors"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -39,5 +42,6 @@ def test_starts_and_keeps_what_is_counted(command: tuple[str, ...], figure: str)
     measured = figures(*command)
     assert figure in measured
     for name, one in measured.items():  # what is counted, not timed, holds at any size
-        if one["target"] is not None and any(word in name for word in ("requests", "prompt bytes", "vendors")):
+        counted = ("requests", "prompt bytes", "vendors", "over budget")
+        if one["target"] is not None and any(word in name for word in counted):
             assert one["value"] <= one["target"], name

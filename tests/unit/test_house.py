@@ -28,6 +28,7 @@ EXECUTES_A_TOOL = {
     "governance/stages.py",  # Executed: the end of the gate
     "engine/tasks.py",  # the function of a `run:` task, under the same deadline
     "engine/loop.py",  # guardrails, likewise
+    "evaluation/checks.py",  # guardrails of cases, likewise
 }
 CALLS_A_FUNCTION = {"tools/execution.py"}
 """Where a tool's own function is called."""

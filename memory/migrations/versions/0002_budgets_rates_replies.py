@@ -27,7 +27,7 @@ def upgrade() -> None:
         "rates",
         sa.Column("model", sa.String(250), primary_key=True),
         sa.Column("next_request_at", sa.Float(53), nullable=False),
-        sa.Column("next_token_at", sa.Float(53), nullable=False),
+        sa.Column("tokens", sa.Text, nullable=False),
     )
     op.create_table(
         "replies",

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from quarterdeck.cli import audit, doctor, graph, models, new, prompts, run, runs, validate
+from quarterdeck.cli import (
+    audit,
+    compare,
+    cost,
+    doctor,
+    graph,
+    health,
+    models,
+    new,
+    plans,
+    prompts,
+    run,
+    runs,
+    validate,
+)
 from quarterdeck.cli.options import make_app
 
 app = make_app("Run crews of agents that can be trusted with real work. Start with: quarterdeck new FOLDER")
@@ -36,8 +50,12 @@ app.command("run", epilog=run.EXIT_CODES)(run.run)
 app.command("validate")(validate.validate)
 app.command("graph")(graph.graph)
 app.add_typer(runs.app, name="runs")
+app.add_typer(plans.app, name="plans")
 app.add_typer(audit.app, name="audit")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(models.app, name="models")
+models.app.command("health")(health.health)
+models.app.command("compare")(compare.compare)
+app.command("cost")(cost.cost)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)

@@ -15,7 +15,8 @@ from quarterdeck.cli import options
 from quarterdeck.errors import JournalError, QuarterdeckError
 
 if TYPE_CHECKING:
-    from quarterdeck.models.catalog import ModelListing
+    from quarterdeck.models.catalog import Catalog, ModelListing
+    from quarterdeck.spec.models import ModelsConfig
     from quarterdeck.spec.workspace import Workspace
 
 NETWORK_SECONDS = 3.0
@@ -152,6 +153,36 @@ def _models(workspace: Workspace) -> Iterator[Finding]:
         if listing.model.kind == "embedded":
             yield _weights(listing, needed=listing.model.name == used)
     yield from _keys(catalog.describe())
+    yield from _routing(catalog, config)
+    yield from _pins(catalog)
+
+
+def _routing(catalog: Catalog, config: ModelsConfig) -> Iterator[Finding]:
+    """Say what `model: auto` would go through; nothing where no ladder is declared."""
+    from quarterdeck.errors import ModelError
+
+    if not config.rungs():
+        return
+    try:
+        ladder = catalog.ladder()
+    except ModelError as error:
+        yield Finding("warn", f"model auto: {error}", "only needed where auto is named")
+        return
+    yield Finding("ok", f"model auto: {', then '.join(model.name for model in ladder)}")
+
+
+def _pins(catalog: Catalog) -> Iterator[Finding]:
+    from quarterdeck.spec.pins import HOW_TO_PIN
+
+    loose = [listing.model.name for listing in catalog.describe() if not listing.model.pinned]
+    if not loose:
+        yield Finding("ok", "models pinned: each name always means the same model")
+        return
+    what = f"models not pinned: {', '.join(loose[:5])}{' ...' if len(loose) > 5 else ''}"
+    if catalog.production:
+        yield Finding("fail", f"{what}; this is production", HOW_TO_PIN)
+    else:
+        yield Finding("info", what, f"before production, {HOW_TO_PIN}")
 
 
 def _weights(listing: ModelListing, *, needed: bool) -> Finding:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quarterdeck.cli.weights import Source
     from quarterdeck.models.catalog import Catalog, ModelListing
     from quarterdeck.models.port import ModelReply
+    from quarterdeck.spec.models import RateSpec
 
 app = options.make_app("List, fetch and test models.")
 TEST_SECONDS = 120.0
@@ -146,7 +147,13 @@ def _row(listing: ModelListing) -> tuple[str, ...]:
     else:
         names = " or ".join(model.key_names[:2])
         state = {"set": "key set", "missing": f"no key ({names})", "none needed": "no key needed"}[listing.key]
-    return model.name, ", ".join(listing.groups), state, f"{model.context} tokens", _price(listing)
+    said = ([] if model.pinned else ["not pinned"]) + ([_rate(listing.rate)] if listing.rate else [])
+    return model.name, ", ".join(listing.groups), state, f"{model.context} tokens", _price(listing), ", ".join(said)
+
+
+def _rate(rate: RateSpec) -> str:
+    told = [(rate.requests, "requests"), (rate.tokens, "tokens")]
+    return " and ".join(f"{number:,} {what}" for number, what in told if number) + f" a {rate.per}"
 
 
 def _price(listing: ModelListing) -> str:
@@ -166,6 +173,7 @@ def _as_object(listing: ModelListing) -> dict[str, Any]:
     return {
         "name": model.name, "kind": model.kind, "groups": list(listing.groups), "key": listing.key,
         "key_names": list(model.key_names), "context": model.context, "json_schema": model.supports_schema,
+        "pinned": model.pinned, "rate": listing.rate.model_dump() if listing.rate else None,
         "weights": model.weights or None, "weights_here": None if model.kind != "embedded" else not missing(model),
         "usd_per_million": None if price is None else {
             "input": float(price.input) * 1e6, "output": float(price.output) * 1e6,

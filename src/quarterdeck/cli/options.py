@@ -25,11 +25,24 @@ Database = Annotated[
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input of the crew; repeatable.")
 ]
+Tenant = Annotated[
+    str, typer.Option("--tenant", metavar="NAME", help="On whose behalf it runs, for budgets; or QUARTERDECK_TENANT.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Declare something else for this run, such as limits.usd=1."),
 ]
 RunId = Annotated[str, typer.Argument(help="The run, a unique beginning of its id, or LAST.")]
+
+
+def user_name() -> str:
+    """Return who is at the keyboard, as the system knows them; empty when it does not."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        return ""
 
 
 def make_app(about: str) -> typer.Typer:

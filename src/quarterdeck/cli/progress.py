@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from quarterdeck.cli.screen import Screen
 from quarterdeck.cli.text import call_text, clean, compact, count, duration, money, one_line, tokens
+from quarterdeck.engine.route import AT_FIRST
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
     from quarterdeck.engine.result import Result
-    from quarterdeck.journal.events import AnyEvent, TaskEnded
+    from quarterdeck.journal.events import AnyEvent, Decision, TaskEnded
     from quarterdeck.journal.totals import Totals
     from quarterdeck.spec.crew import CrewSpec, Limits
 
@@ -131,7 +132,7 @@ class LinesView:
             case "model.failed":
                 self._say("..", event.task, event.agent, f"attempt {event.attempt} failed: {event.error}", ("",))
             case "decision":
-                self._decided(event.task, event.what, event.why)
+                self._decided(event)
             case "task.ended":
                 self._flush()
                 self._ended = event
@@ -142,13 +143,17 @@ class LinesView:
     def _doing(self, task: str, agent: str, what: str) -> None:
         self._now[task] = (agent, what, self._now[task][2] if task in self._now else time.monotonic())
 
-    def _decided(self, task: str, what: str, why: str) -> None:
-        _, _, items = why.partition(": ")
-        said = f"{what}: {items}" if items else what
-        if self._ended is not None and self._ended.task == task:
+    def _decided(self, event: Decision) -> None:
+        if event.chosen:  # one of several models or ways
+            if event.why != AT_FIRST:
+                self._say("..", event.task, event.agent, f"{event.what} {event.chosen}: {event.why}", ("",))
+            return
+        _, _, items = event.why.partition(": ")
+        said = f"{event.what}: {items}" if items else event.what
+        if self._ended is not None and self._ended.task == event.task:
             self._flush(said)
-        elif what != "skipped":
-            self._say("..", task, "", said, ("",))
+        elif event.what != "skipped":
+            self._say("..", event.task, "", said, ("",))
 
     def _flush(self, decision: str = "") -> None:
         """Show the task that ended last, with what was decided about it."""
@@ -229,10 +234,13 @@ def _header(crew: str, run_id: str, models: tuple[str, ...], limits: Limits) -> 
     return "  ".join(parts)
 
 
-def totals_line(status: str, seconds: float, model_calls: int, tool_calls: int, used: int, cost: str) -> str:
+def totals_line(
+    status: str, seconds: float, model_calls: int, tool_calls: int, used: int, cost: str, *, degraded: bool = False
+) -> str:
     """Return the line that sums a run up."""
+    how = " (degraded: a fallback model answered)" if degraded else ""
     return "   ".join([
-        f"{status} in {duration(seconds)}", count(model_calls, "model call"), count(tool_calls, "tool call"),
+        f"{status} in {duration(seconds)}{how}", count(model_calls, "model call"), count(tool_calls, "tool call"),
         tokens(used), cost,
     ])  # fmt: skip
 
@@ -253,6 +261,7 @@ def result_object(result: Result) -> dict[str, Any]:
         "tokens": result.tokens,
         "cost_usd": None if result.cost.usd is None else float(result.cost.usd),
         "seconds": round(result.seconds, 3),
+        "degraded": result.degraded,
     }
 
 
@@ -264,4 +273,5 @@ def totals_object(totals: Totals) -> dict[str, Any]:
         "tokens": totals.tokens,
         "cost_usd": None if totals.cost_usd is None else float(totals.cost_usd),
         "seconds": round(totals.seconds, 3),
+        "degraded": totals.degraded_calls > 0,
     }

@@ -35,6 +35,7 @@ def run(
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="A model or group in place of the agents' own.")] = "",
     changes: options.Sets = None,
+    tenant: options.Tenant = "",
     yes: options.Yes = False,
     json: options.Json = False,
     database: options.Database = None,
@@ -42,7 +43,8 @@ def run(
     """Run a crew, show what it does, and give its report.
 
     With --json: the run's events as JSON lines, then one object with run_id, status, code, evidence, output, files,
-    model_calls, tool_calls, tokens, cost_usd (null when a price is not known) and seconds.
+    model_calls, tool_calls, tokens, cost_usd (null when a price is not known), seconds and degraded (a fallback model
+    answered).
 
     Ctrl-C once stops cleanly and says how to go on; twice stops at once.
     """
@@ -58,7 +60,7 @@ def run(
         given |= options.read_pairs(inputs, "--input")
         workspace = Workspace.find()
         spec = options.changed_spec(load_crew(crew, workspace), options.read_pairs(changes, "--set"))
-        ready_crew = equipped(spec, workspace, database, model, given, screen, yes=yes, quiet=json)
+        ready_crew = equipped(spec, workspace, database, model, given, screen, yes=yes, quiet=json, tenant=tenant)
         return ready_crew, lambda crew, view: crew.akickoff(given, model=model, listener=view)
 
     raise typer.Exit(run_reporting(ready, screen, json=json))
@@ -122,7 +124,7 @@ def run_crew(crew: Crew, work: Work, screen: Screen, *, json: bool = False) -> i
 
 def equipped(
     spec: CrewSpec, workspace: Any, database: str | None, model: str, inputs: dict[str, Any] | None, screen: Screen, *,
-    yes: bool, quiet: bool,
+    yes: bool, quiet: bool, tenant: str = "",
 ) -> Crew:  # fmt: skip
     """Return a crew whose inputs and models are known to be good, its weights loading meanwhile.
 
@@ -135,6 +137,7 @@ def equipped(
         screen: Where consent is asked for.
         yes: Agree to fetch missing weights.
         quiet: Show and ask nothing.
+        tenant: On whose behalf it runs; that of the environment when empty.
 
     Raises:
         InputError: An input is missing or wrong.
@@ -142,6 +145,7 @@ def equipped(
     """
     from quarterdeck.cli.weights import ensure_weights
     from quarterdeck.engine.inputs import check_inputs
+    from quarterdeck.engine.route import models_of
     from quarterdeck.models.catalog import Catalog
     from quarterdeck.spec.load import load_models
 
@@ -149,7 +153,7 @@ def equipped(
         check_inputs(spec, inputs, workspace.root)
     catalog = Catalog(load_models(workspace))
     try:
-        models = [catalog.resolve(model or agent.model) for agent in spec.agents.values()]
+        models = list(models_of(spec, catalog, model))
     except ModelError as error:
         raise ModelError(f"{error} Nothing was run or spent.", error.kind) from None
     ensure_weights(models, screen, yes=yes, quiet=quiet)
@@ -157,7 +161,7 @@ def equipped(
 
     from quarterdeck.engine.crew import Crew
 
-    return Crew(spec, workspace=workspace, database_url=database, catalog=catalog)
+    return Crew(spec, workspace=workspace, database_url=database, catalog=catalog, tenant=tenant)
 
 
 def _warm(catalog: Catalog, models: list[Any]) -> None:
@@ -197,6 +201,7 @@ def _no_result(status: str, code: str, evidence: str) -> dict[str, Any]:
     return {
         "run_id": None, "status": status, "code": code, "evidence": evidence, "output": None, "files": [],
         "model_calls": 0, "tool_calls": 0, "tokens": 0, "cost_usd": 0.0, "seconds": 0.0,
+        "degraded": False,
     }  # fmt: skip
 
 
@@ -215,14 +220,22 @@ def _show_result(crew: Crew, result: Result, screen: Screen) -> None:
     others = [file for file in files if file != report]
     if others:
         screen.line(f"Files: {', '.join(others[:20])}{' ...' if len(others) > 20 else ''}")
-    if result.status != "succeeded":
+    if result.status not in ("succeeded", "waiting"):
         screen.line(f"Why {result.status}: {one_line(result.evidence, 1000)} ({result.code})", "yellow")
     screen.line(
         totals_line(
-            result.status, result.seconds, result.model_calls, result.tool_calls, result.tokens, money(result.cost.usd)
+            result.status,
+            result.seconds,
+            result.model_calls,
+            result.tool_calls,
+            result.tokens,
+            money(result.cost.usd),
+            degraded=result.degraded,
         ),
         "bold",
     )
     if result.status in ("failed", "cancelled"):
         screen.line(f"Go on with: quarterdeck runs resume {result.run_id}")
     screen.line(f"Why any of it: quarterdeck runs show {result.run_id}")
+    if result.status == "waiting":  # last, for it holds the command that somebody has to type
+        screen.line(f"Waiting: {one_line(result.evidence, 1000)} ({result.code})", "yellow")

@@ -83,13 +83,21 @@ def show_run(
 @app.command("resume")
 def resume_run(
     run_id: options.RunId,
+    usd: Annotated[
+        float | None, typer.Option("--usd", metavar="AMOUNT", help="What the run may spend in all from now on, in USD.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", metavar="NUMBER", help="What it may use in all from now on, in tokens.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it is given more; recorded.")] = "",
     yes: options.Yes = False,
     json: options.Json = False,
     database: options.Database = None,
 ) -> None:
     """Take up a run that stopped.
 
-    Recorded calls are replayed and not made again.
+    Recorded calls are replayed and not made again. A run that waits for money goes on with --usd or --tokens: both
+    are new totals, what is used already included.
     """
     from quarterdeck.cli.run import run_reporting
     from quarterdeck.cli.screen import Screen
@@ -108,7 +116,8 @@ def resume_run(
             calls = record.totals.model_calls + record.totals.tool_calls
             replayed = f"{calls} call{'' if calls == 1 else 's'} replayed, none repeated. " if calls else ""
             screen.line(f"{replayed}Going on at {next_step(events)}.")
-        return crew, lambda crew, view: crew.aresume(record.id, listener=view)
+        given: dict[str, Any] = {"usd": usd, "tokens": tokens, "reason": reason[:1000], "by": options.user_name()}
+        return crew, lambda crew, view: crew.aresume(record.id, listener=view, **given)
 
     raise typer.Exit(run_reporting(ready, screen, json=json))
 
@@ -224,7 +233,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
     state = _state(record)
     if state in ("interrupted", "running") and record.last_path:
         state = f"{state} at {record.last_path}"
-    elif state in ("failed", "partial"):
+    elif state in ("failed", "partial", "waiting"):
         state = f"{state} ({record.code})"
     calls = record.totals.model_calls + record.totals.tool_calls
     ago = f"{duration(max(0.0, time.time() - record.updated_at))} ago"

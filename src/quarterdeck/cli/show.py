@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHORT = 160
 """Characters of an argument list, a result or an answer, unless all of it is wanted."""
+LAST = ("task.ended", "decision", "step.ended", "run.ended")
+"""Kinds of events that are read after what happened below their step."""
 
 
 @dataclass(slots=True)
@@ -59,7 +61,13 @@ def show(record: RunRecord, events: Sequence[Recorded], screen: Screen, *, full:
     totals = record.totals
     screen.line(
         totals_line(
-            state, totals.seconds, totals.model_calls, totals.tool_calls, totals.tokens, money(totals.cost_usd)
+            state,
+            totals.seconds,
+            totals.model_calls,
+            totals.tool_calls,
+            totals.tokens,
+            money(totals.cost_usd),
+            degraded=totals.degraded_calls > 0,
         ),
         "bold",
     )
@@ -69,11 +77,11 @@ def show(record: RunRecord, events: Sequence[Recorded], screen: Screen, *, full:
 
 def _lines(step: Step, depth: int, width: int) -> Iterator[str]:
     pad = "  " * max(depth, 0)
-    if step.name and not step.events:
+    if step.name and all(event.kind == "step.ended" for event in step.events):
         yield f"{pad}{step.name}"
     # What was decided about a step, and how it ended, is read after what happened in it.
-    last = [event for event in step.events if event.kind in ("task.ended", "decision", "run.ended")]
-    first = [event for event in step.events if event.kind not in ("task.ended", "decision", "run.ended")]
+    last = [event for event in step.events if event.kind in LAST]
+    first = [event for event in step.events if event.kind not in LAST]
     if len(first) > 1 and all(event.kind == "task.started" for event in first):
         del first[1:]  # begun again by each process that took the run up
     for event in first:
@@ -99,7 +107,19 @@ def _event_lines(name: str, event: Recorded, width: int) -> list[str]:
         case "tool.called":
             return _tool_lines(name, event, width)
         case "decision":
-            return [f"  decided: {event.what}, because {one_line(event.why, width)}"]
+            what = f"{event.what} {event.chosen}".rstrip()
+            return [f"  decided: {what}, because {one_line(event.why, width)}"]
+        case "plan.made":
+            steps = ", ".join(step["id"] for step in event.plan["steps"])
+            why = f", because {one_line(event.why, width)}" if event.why else ""
+            return [f"{name}  {steps or 'no step is left'}{why}"]
+        case "plan.reviewed":
+            what = ("edited" if event.plan else "approved") if event.approved else "rejected"
+            said = f": {one_line(event.reason, width)}" if event.reason else ""
+            return [f"  {what} by {event.by or 'a person'}{said}"]
+        case "step.ended":
+            said = event.why if event.status == "failed" else compact(event.output, width)
+            return [f"  = {event.status}  {one_line(said, width)}"]
         case "run.resumed":
             return [f"resumed: {count(event.calls, 'call')} replayed"]
         case "run.ended":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from quarterdeck.engine.assignment import Assignment
 from quarterdeck.engine.output import plain, shown
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 MAX_CONTEXT_CHARACTERS = 60_000
 DELEGATE = "delegate"
+
+
+class Choice(TypedDict):
+    """Which model does an assignment, and which may take over; the fields of `Assignment`."""
+
+    model: ResolvedModel
+    ladder: tuple[ResolvedModel, ...]
+    forced: bool
 
 
 def assignment_of(name: str, agent_name: str, path: str, run: RunScope, item: Any) -> Assignment:
@@ -46,7 +54,7 @@ def assignment_of(name: str, agent_name: str, path: str, run: RunScope, item: An
         description=fill(task.description, values),
         expected_output=fill(task.expected_output, values),
         context=_context(name, run, item),
-        model=model_of(agent, run),
+        **choice_of(agent, run, task, name),
         max_turns=task.max_turns or agent.max_turns,
         max_tokens=task.max_tokens or agent.max_tokens,
         evidence=evidence,
@@ -68,9 +76,35 @@ def granted(task: TaskSpec, agent: AgentSpec) -> frozenset[str]:
     return own if task.tools is None else own & frozenset(task.tools)
 
 
-def model_of(agent: AgentSpec, run: RunScope) -> ResolvedModel:
-    """Return the model of an agent: the one asked for on the command line, else the declared one."""
-    return run.catalog.resolve(run.model or agent.model)
+def model_of(agent: AgentSpec, run: RunScope, task: TaskSpec | None = None) -> ResolvedModel:
+    """Return the model of an agent: the one asked for on the command line, else the task's, else the agent's own.
+
+    Where routing chooses, it is the one to start with.
+    """
+    return run.catalog.resolve(_wanted(agent, run, task))
+
+
+def choice_of(agent: AgentSpec, run: RunScope, task: TaskSpec | None = None, name: str = "") -> Choice:
+    """Return `model`, `ladder` and `forced` of an assignment.
+
+    Args:
+        agent: Who does it.
+        run: The run.
+        task: The task, whose model comes before the agent's; None for delegated work.
+        name: The task's name.
+    """
+    wanted = _wanted(agent, run, task)
+    if not run.catalog.routes(wanted):
+        return {"model": run.catalog.resolve(wanted), "ladder": (), "forced": False}
+    ladder = run.catalog.ladder()
+    forced = run.catalog.routing.forced.get(name)
+    return {
+        "model": run.catalog.resolve(forced) if forced else ladder[0], "ladder": ladder, "forced": forced is not None,
+    }  # fmt: skip
+
+
+def _wanted(agent: AgentSpec, run: RunScope, task: TaskSpec | None) -> str:
+    return run.model or (task.model if task else "") or agent.model
 
 
 def evidence_for(name: str, run: RunScope, item: Any) -> Evidence:

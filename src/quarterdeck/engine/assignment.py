@@ -40,6 +40,8 @@ class Assignment:
         output: The shape of the answer, or None for text.
         guardrails: Code that checks the answer, in order.
         evidence: What guardrails judge by.
+        ladder: The models that `auto` chooses from, in order; empty where a model is named.
+        forced: `model` was chosen beforehand, and no other takes over.
     """
 
     path: str
@@ -57,6 +59,26 @@ class Assignment:
     begin: tuple[ToolRequest, ...] = ()
     output: OutputType | None = None
     guardrails: tuple[Guardrail, ...] = ()
+    ladder: tuple[ResolvedModel, ...] = ()
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What code, not the actor, says of an answer.
+
+    Attributes:
+        value: What can be used of it; None for nothing.
+        problem: What is wrong with it, in words for the agent.
+        notes: What guardrails had to say.
+        rejected_by: The guardrail that rejected it; empty when it did not even have the right shape.
+    """
+
+    accepted: bool
+    value: Any = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    rejected_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

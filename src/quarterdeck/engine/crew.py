@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from quarterdeck.engine.concurrency import run_sync, side_by_side
 from quarterdeck.engine.inputs import check_inputs
+from quarterdeck.engine.limits import check_raise, checked_tenant, limits_of
 from quarterdeck.engine.member import CrewAI, crewai_classes
 from quarterdeck.engine.parts import load_parts
 from quarterdeck.engine.planned import perform
+from quarterdeck.engine.route import models_of
 from quarterdeck.engine.run import Equipment, carry_out
 from quarterdeck.errors import JournalError
-from quarterdeck.journal.events import TextArrived
+from quarterdeck.journal.events import LimitsRaised, TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
+from quarterdeck.journal.ledger import recover
 from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store, default_url
 from quarterdeck.models.catalog import Catalog
 from quarterdeck.spec.crew import CrewSpec
-from quarterdeck.spec.load import load_crew, load_models
+from quarterdeck.spec.load import load_crew, load_limits, load_models
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.tools.execution import Executor
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from quarterdeck.engine.scope import Parts
     from quarterdeck.journal.events import Event
     from quarterdeck.journal.record import RunRecord
+    from quarterdeck.models.circuits import CircuitState
 
 Listener = Callable[["Event"], None]
 Outcome = TypeVar("Outcome")
@@ -45,6 +50,10 @@ class Crew:
         database_url: The journal's database; `QUARTERDECK_DATABASE_URL` or the workspace's own if not given.
         catalog: The models; those of `config/models.yaml` if not given.
         parts: What the crew's names stand for; loaded from the workspace if not given.
+        tenant: On whose behalf its runs act, for budgets; `QUARTERDECK_TENANT` or nobody's if not given.
+
+    Raises:
+        InputError: The tenant's name has characters that no tenant's has.
     """
 
     def __init__(
@@ -55,8 +64,10 @@ class Crew:
         database_url: str | None = None,
         catalog: Catalog | None = None,
         parts: Parts | None = None,
+        tenant: str = "",
     ) -> None:
         self.spec = spec
+        self.tenant = checked_tenant(tenant or os.environ.get("QUARTERDECK_TENANT", ""))
         self.workspace = workspace or Workspace.find()
         self.database_url = database_url or default_url(self.workspace.root)
         self._catalog = catalog
@@ -72,6 +83,7 @@ class Crew:
         workspace: Workspace | None = None,
         database_url: str | None = None,
         catalog: Catalog | None = None,
+        tenant: str = "",
     ) -> Crew:
         """Load a crew by its name in the workspace or by the path of its file or CrewAI project.
 
@@ -80,7 +92,7 @@ class Crew:
         """
         workspace = workspace or Workspace.find()
         spec = load_crew(name_or_path, workspace)
-        return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog)
+        return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog, tenant=tenant)
 
     @classmethod
     def from_crewai(cls, crew: Any, **settings: Any) -> Crew:
@@ -136,6 +148,7 @@ class Crew:
             inputs=checked,
             spec_hash=fingerprint(declared),
             version=_version(),
+            tenant=self.tenant,
         )
         return await self._carry_out(checked, model, journal, equipment, listener)
 
@@ -161,14 +174,29 @@ class Crew:
             store.close()
         return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog)
 
-    async def aresume(self, run_id: str, *, listener: Listener | None = None) -> Result:
+    async def aresume(
+        self,
+        run_id: str,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        by: str = "",
+        reason: str = "",
+        listener: Listener | None = None,
+    ) -> Result:
         """Take up a run of this crew that stopped; recorded calls are replayed and not made again.
 
         Args:
             run_id: The run, or a unique beginning of its id.
+            usd: What the run may spend from now on, in USD: the whole of it, what is spent already included. Holds
+                for each later resume too.
+            tokens: As `usd`, in tokens.
+            by: Who gives it that.
+            reason: Why.
             listener: Called with each event as it happens; must not block.
 
         Raises:
+            InputError: The run has used as much as that already; nothing was recorded.
             RunNotFound: No such run.
             RunBusy: Another process works on it.
             JournalError: It has ended, or this crew is declared otherwise than when the run started.
@@ -181,7 +209,12 @@ class Crew:
                 code="ended",
             )
         self._same_crew(record)
-        return await self._take_up(await RunJournal.resume(self.store, record.id), listener)
+        raised = None
+        if usd is not None or tokens is not None:
+            check_raise(record, usd, tokens)
+            raised = LimitsRaised(usd=usd, tokens=tokens, by=by, reason=reason)
+        journal = await RunJournal.resume(self.store, record.id)
+        return await self._take_up(journal, listener, raised)
 
     async def afork(
         self, run_id: str, at: str, changed: Mapping[str, Any] | None = None, *, listener: Listener | None = None
@@ -236,9 +269,9 @@ class Crew:
 
         return run_sync(self._once(every()))
 
-    def resume(self, run_id: str) -> Result:
+    def resume(self, run_id: str, *, usd: float | None = None, tokens: int | None = None) -> Result:
         """Take up a run of this crew that stopped. As `aresume`."""
-        return run_sync(self._once(self.aresume(run_id)))
+        return run_sync(self._once(self.aresume(run_id, usd=usd, tokens=tokens)))
 
     def fork(self, run_id: str, at: str, changed: Mapping[str, Any] | None = None) -> Result:
         """Start a new run from a step of an old one, with changed inputs. As `afork`."""
@@ -259,6 +292,10 @@ class Crew:
         if self._store is None:
             self._store = Store.open(self.database_url)
         return self._store
+
+    def health(self) -> dict[str, CircuitState]:
+        """Return how each model stands that was asked since the crew was made or closed, by name."""
+        return {} if self._equipment is None else self._equipment.circuits.states()
 
     async def aclose(self) -> None:
         """Free providers, threads and the database."""
@@ -282,10 +319,11 @@ class Crew:
         if self._equipment is None:
             parts = self._parts or load_parts(self.spec, self.workspace)
             catalog = self._catalog or Catalog(load_models(self.workspace))
-            self._equipment = Equipment(parts, catalog, CrewAI(perform), Executor(), self.workspace.runs)
+            budgets = load_limits(self.workspace).budgets
+            self._equipment = Equipment(parts, catalog, CrewAI(perform), Executor(), self.workspace.runs, budgets)
         catalog = self._equipment.catalog
-        for agent in self.spec.agents.values():
-            catalog.provider(catalog.resolve(model or agent.model))
+        for resolved in models_of(self.spec, catalog, model):
+            catalog.provider(resolved)
         if self.spec.agents:
             crewai_classes()
         return self._equipment
@@ -298,23 +336,36 @@ class Crew:
                 code="changed",
             )
 
-    async def _take_up(self, journal: RunJournal, listener: Listener | None) -> Result:
+    async def _take_up(
+        self, journal: RunJournal, listener: Listener | None, raised: LimitsRaised | None = None
+    ) -> Result:
         try:
             record = self.store.run(journal.id)
             model = record.spec["model"]
             equipment = self._prepare(model)
+            if raised is not None:
+                await journal.append(raised)
+            await recover(journal)
         except BaseException:
             await journal.close()
             raise
-        return await self._carry_out(dict(record.inputs), model, journal, equipment, listener)
+        return await self._carry_out(dict(record.inputs), model, journal, equipment, listener, raised)
 
     async def _carry_out(
-        self, inputs: dict[str, Any], model: str, journal: RunJournal, equipment: Equipment, listener: Listener | None
+        self,
+        inputs: dict[str, Any],
+        model: str,
+        journal: RunJournal,
+        equipment: Equipment,
+        listener: Listener | None,
+        raised: LimitsRaised | None = None,
     ) -> Result:
         if listener is not None:
             journal.listen(listener)
+        limits = limits_of(self.spec.limits, journal.limits_raised(), raised)
         try:
-            return await carry_out(self.spec, inputs, model, journal, equipment)
+            spec = self.spec.model_copy(update={"limits": limits})
+            return await carry_out(spec, inputs, model, journal, equipment)
         finally:
             await journal.close()
 

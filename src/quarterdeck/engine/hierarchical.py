@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from quarterdeck.engine.assign import DELEGATE, begin_calls, model_of
+from quarterdeck.engine.assign import DELEGATE, begin_calls, choice_of
 from quarterdeck.engine.assignment import Assignment
 from quarterdeck.engine.graph import workers_of
 from quarterdeck.engine.output import plain
@@ -118,7 +118,7 @@ class Delegation:
             description=work,
             expected_output="",
             context="",
-            model=model_of(agent, run),
+            **choice_of(agent, run),
             max_turns=agent.max_turns,
             max_tokens=agent.max_tokens,
             evidence=Evidence(inputs=run.inputs),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine import prompts
-from quarterdeck.engine.assignment import Outcome
+from quarterdeck.engine.assignment import Outcome, Verdict
+from quarterdeck.engine.compact import compact
 from quarterdeck.engine.concurrency import all_settled
-from quarterdeck.errors import LimitReached, QuarterdeckError, Rejected, Waiting
-from quarterdeck.memory.window import Window
-from quarterdeck.models.port import ModelRequest
+from quarterdeck.engine.route import Route
+from quarterdeck.errors import LimitReached, ModelError, QuarterdeckError, Rejected, Waiting
+from quarterdeck.models.port import ModelReply, ModelRequest
 from quarterdeck.tools.evidence import Receipt
 from quarterdeck.tools.tool import Tool
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Guardrail
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.governance.result import ToolResult
-    from quarterdeck.models.port import ModelReply, ToolRequest
+    from quarterdeck.memory.window import Window
+    from quarterdeck.models.port import ToolRequest
 
 MAX_REPAIRS = 2
 MAX_REPEATS = 2
 MAX_PARALLEL_CALLS = 16
-HOW_TO_RAISE = "Give it more and let it go on: quarterdeck runs resume {run} --usd AMOUNT (or --tokens NUMBER)."
 
 
 async def perform(work: Assignment, run: RunScope) -> Outcome:
@@ -44,31 +44,47 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
         Waiting: What it may spend is used up, and a person has to give it more.
         ModelError: The model cannot be asked.
     """
-    begun = await _begin(work, run)
-    window = Window(prompts.opening(work, begun), work.model.context - work.max_tokens)
+    route = Route(work, run, await _begin(work, run))
+    window = route.window
+    unsure: Verdict | None = None
     repairs = repeats = 0
     for turn in range(1, work.max_turns + 1):
         try:
-            reply = await _decide(work, run, window, f"turn-{turn}")
+            reply = await _decide(route, run, f"turn-{turn}")
             if reply.tool_calls:
                 repeats += await _act(work, run, window, reply, f"turn-{turn}")
                 if repeats >= MAX_REPEATS:
-                    return await _answer_now(work, run, window, "oscillation")
+                    return await _answer_now(route, run, "oscillation")
                 continue
         except LimitReached as limit:
-            if limit.limit == "seconds":
+            _stop_or_wait(limit, run)
+            return await _answer_now(route, run, limit.code)
+        except ModelError as error:
+            if unsure is None:
                 raise
-            if limit.limit in ("usd", "tokens") and run.spec.limits.on_budget == "wait":
-                raise Waiting(f"{limit} {HOW_TO_RAISE.format(run=run.journal.id)}", limit.code) from None
-            return await _answer_now(work, run, window, limit.code)
+            return Outcome("partial", error.code, unsure.value, why=str(error), notes=unsure.notes)
         verdict = await _check(work, reply, run)
+        if doubt := route.doubt(verdict, repairs, last=turn == work.max_turns):
+            unsure = verdict if verdict.accepted else unsure
+            repairs = 0
+            window.add_answer(reply.text[:4000], route.correction(verdict))
+            route.go_up(doubt)
+            continue
         if verdict.accepted:
             return Outcome("succeeded", "goal_met", verdict.value, notes=verdict.notes)
         if repairs == MAX_REPAIRS:
             return Outcome("failed", "output_rejected", why=verdict.problem, notes=verdict.notes)
         repairs += 1
         window.add_answer(reply.text[:4000], verdict.problem)
-    return await _answer_now(work, run, window, "limit_turns")
+    return await _answer_now(route, run, "limit_turns")
+
+
+def _stop_or_wait(limit: LimitReached, run: RunScope) -> None:
+    """Raise what a limit means for the run, unless the work is to end with the best answer there is."""
+    if limit.limit == "seconds":
+        raise limit
+    if limit.limit in ("usd", "tokens") and run.spec.limits.on_budget == "wait":
+        raise Waiting(f"{limit} {limit.remedy}", limit.code) from None
 
 
 async def _begin(work: Assignment, run: RunScope) -> list[tuple[str, str]]:
@@ -87,16 +103,26 @@ async def _begin(work: Assignment, run: RunScope) -> list[tuple[str, str]]:
     return begun
 
 
-async def _decide(work: Assignment, run: RunScope, window: Window, step: str, *, tools: bool = True) -> ModelReply:
-    request = ModelRequest(
-        model=work.model.name,
-        messages=window.messages(),
-        tools=work.tools if tools else (),
-        schema=work.output.schema(work.evidence) if work.output and work.model.supports_schema else None,
-        max_tokens=work.max_tokens,
-        temperature=work.agent.temperature,
-    )
-    return await run.port.complete(request, run.context(work, step))
+async def _decide(route: Route, run: RunScope, step: str, *, tools: bool = True) -> ModelReply:
+    """Ask the model that is now at the work; one that cannot take the prompt gives way to the next, if there is one."""
+    route.settle(step)
+    await compact(route.work, run, route.window, step)
+    route.skip_refused(step)
+    while True:
+        work = route.work
+        request = ModelRequest(
+            model=work.model.name,
+            messages=route.window.messages(),
+            tools=work.tools if tools else (),
+            schema=work.output.schema(work.evidence) if work.output and work.model.supports_schema else None,
+            max_tokens=work.max_tokens,
+            temperature=work.agent.temperature,
+        )
+        try:
+            return await run.port.complete(request, run.context(work, step))
+        except ModelError as error:
+            if error.kind != "too_long" or not route.too_long(step, str(error)):
+                raise
 
 
 async def _act(work: Assignment, run: RunScope, window: Window, reply: ModelReply, step: str) -> int:
@@ -117,16 +143,6 @@ def _keep_receipt(work: Assignment, request: ToolRequest, result: ToolResult) ->
     work.evidence.receipts.append(Receipt(request.name, request.arguments or {}, value, result.text()))
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What code, not the actor, says of an answer."""
-
-    accepted: bool
-    value: Any = None
-    problem: str = ""
-    notes: tuple[str, ...] = ()
-
-
 async def _check(work: Assignment, reply: ModelReply, run: RunScope) -> Verdict:
     text = reply.text.strip()
     if reply.finish == "length":
@@ -134,20 +150,22 @@ async def _check(work: Assignment, reply: ModelReply, run: RunScope) -> Verdict:
     if not text:
         return Verdict(False, None, prompts.EMPTY)
     value: Any = text
+    guard = ""
     work.evidence.notes.clear()
     try:
         if work.output is not None:
             value = work.output.read(text)
         for guardrail in work.guardrails:
+            guard = _name(guardrail)
             value = await _guard(guardrail, value, work, run)
     except (ValueError, Rejected) as problem:
-        return Verdict(False, None, prompts.mend(str(problem)[:2000]), tuple(work.evidence.notes))
+        return Verdict(False, None, prompts.mend(str(problem)[:2000]), tuple(work.evidence.notes), guard)
     return Verdict(True, value, notes=tuple(work.evidence.notes))
 
 
 async def _guard(guardrail: Guardrail, value: Any, work: Assignment, run: RunScope) -> Any:
     """Call a guardrail as a tool is called: a slow one holds up neither the event loop nor the deadline."""
-    name = getattr(guardrail, "__name__", "guardrail")
+    name = _name(guardrail)
     tool = Tool(name, "", {}, partial(guardrail, value, work.evidence))
     left = run.deadline - asyncio.get_running_loop().time()
     try:
@@ -164,18 +182,25 @@ async def _guard(guardrail: Guardrail, value: Any, work: Assignment, run: RunSco
         ) from error
 
 
-async def _answer_now(work: Assignment, run: RunScope, window: Window, code: str) -> Outcome:
+def _name(guardrail: Guardrail) -> str:
+    return str(getattr(guardrail, "__name__", "guardrail"))
+
+
+async def _answer_now(route: Route, run: RunScope, code: str) -> Outcome:
     """Ask once more, without tools, for the best answer there is; what comes is at most `partial`."""
+    work, window = route.work, route.window
     why = {"limit_turns": f"no accepted answer in {work.max_turns} turns", "oscillation": "the same calls repeated"}
     reason = why.get(code, code.replace("_", " "))
     window.add_note(prompts.ANSWER_NOW)
-    run.allowance.grant_last_word()
+    run.allowance.grant_last_word(f"{work.path}/answer")
     try:
-        reply = await _decide(work, run, window, "answer", tools=False)
+        reply = await _decide(route, run, "answer", tools=False)
     except LimitReached as limit:
-        if limit.limit == "seconds":
-            raise
-        return Outcome("failed", code, why=f"{reason}; {limit}")
+        _stop_or_wait(limit, run)
+        said = await _check(work, ModelReply(window.last_said()), run)
+        if not said.accepted:
+            return Outcome("failed", code, why=f"{reason}; {limit}")
+        return Outcome("partial", code, said.value, why=f"{reason}; what it said last is taken", notes=said.notes)
     verdict = await _check(work, reply, run)
     if verdict.value is None:
         return Outcome("failed", code, why=f"{reason}; the last answer could not be used: {verdict.problem}")

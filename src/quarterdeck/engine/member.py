@@ -5,14 +5,13 @@ crewai is imported when `CrewAI.load()` is called, not when this module is.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PrivateAttr
 
-from quarterdeck import optouts
+from quarterdeck import vendors
 from quarterdeck.engine.concurrency import run_sync
 from quarterdeck.engine.crewai_patches import spare_the_console, spare_the_file_store
 from quarterdeck.spec.crew import AgentSpec
@@ -78,9 +77,7 @@ def crewai_classes() -> CrewAIClasses:
     Takes some five seconds of CPU the first time. A `Member` works inside a plain `crewai.Crew` too: there each
     task is a run of its own, with journal, limits and gate.
     """
-    optouts.apply()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what its modules warn of while they load is nothing a user can mend
+    with vendors.importing():
         from crewai import Task
         from crewai import task as task_module
         from crewai.agents.agent_builder.base_agent import BaseAgent

@@ -12,8 +12,11 @@ from quarterdeck.engine import prompts
 from quarterdeck.engine.assign import DELEGATE, assignment_of
 from quarterdeck.engine.graph import workers_of
 from quarterdeck.engine.hierarchical import Delegation
+from quarterdeck.engine.plan import plan_spec
+from quarterdeck.engine.planner import planning
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.engine.scope import RunScope
+from quarterdeck.engine.steps import Steps
 from quarterdeck.models.port import Message
 from quarterdeck.tools.evidence import Evidence
 from quarterdeck.tools.tool import ToolContext
@@ -71,11 +74,13 @@ def preview(
         if agent:
             item = "{item}" if task.for_each else None
             work = assignment_of(name, agent, name, run, item)
-            previews.append(_preview(replace(work, evidence=Evidence(inputs=run.inputs, item=item))))
+            work = _asked_first(replace(work, evidence=Evidence(inputs=run.inputs, item=item)), run)
+            previews.append(_preview(work))
             led = led or (name if delegation else "")
     if delegation is not None and led:
         context = ToolContext("", "", run.inputs, run.folder, path=f"{led}/turn-1/tool-1")
-        previews += [_preview(delegation.assignment(worker, "{work}", context)) for worker in workers_of(spec)]
+        works = [delegation.assignment(worker, "{work}", context) for worker in workers_of(spec)]
+        previews += [_preview(_asked_first(work, run)) for work in works]
     return previews
 
 
@@ -108,6 +113,12 @@ class _NothingRecorded:
     def recorded_tools(self, tool: str) -> tuple[ToolCalled, ...]:
         """Return no calls."""
         return ()
+
+
+def _asked_first(work: Assignment, run: RunScope) -> Assignment:
+    """Return what the planner is asked where the agent plans, else the work itself."""
+    spec = plan_spec(work.agent, run.spec)
+    return work if spec is None else planning(1, work, spec, Steps(work, spec, run), run)
 
 
 def _preview(work: Assignment) -> Preview:

@@ -56,6 +56,7 @@ class Result:
         tool_calls: Calls that the gate let through, likewise.
         tokens: Prompt and answers together, likewise.
         seconds: Wall time of this process's work on the run.
+        degraded: A fallback answered at least one call in the place of the model asked for.
     """
 
     run_id: str
@@ -71,3 +72,4 @@ class Result:
     tokens: int = 0
     cost: Cost = Cost(None)
     seconds: float = 0.0
+    degraded: bool = False

@@ -11,17 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from quarterdeck.engine.assign import DELEGATE, model_of
+from quarterdeck.engine.assign import DELEGATE
 from quarterdeck.engine.grants import grants_of
 from quarterdeck.engine.hierarchical import Delegation
 from quarterdeck.engine.output import plain
 from quarterdeck.engine.result import Cost, Result, TaskResult
+from quarterdeck.engine.route import models_of
 from quarterdeck.engine.scheduler import run_tasks
 from quarterdeck.engine.scope import RunScope
 from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.allowance import Allowance
 from quarterdeck.journal.events import RunEnded, RunOpened, RunStatus, RunWaiting
+from quarterdeck.journal.ledger import Ledger
+from quarterdeck.models.circuits import Circuits
 from quarterdeck.models.stack import build_port
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from quarterdeck.tools.tool import Tool
 
 MAX_FILES_LISTED = 1000
+OUT_OF_BUDGET = ("limit_usd", "limit_tokens")
 
 
 class Equipment:
@@ -64,7 +68,9 @@ class Equipment:
         self.crewai = crewai
         self.executor = executor
         self.runs = runs
-        self.port: Stage = build_port(catalog, budgets=budgets)
+        self.budgets = budgets
+        self.circuits = Circuits()
+        self.port: Stage = build_port(catalog, circuits=self.circuits)
 
 
 async def carry_out(
@@ -90,7 +96,7 @@ async def carry_out(
     run = _scope(spec, inputs, model, journal, equipment)
     journal.publish(RunOpened(run_id=journal.id, crew=spec.crew, models=_models(run)))
     status, code, evidence = await _run_until_end(run)
-    report = run.results.get(spec.report or next(reversed(spec.tasks)))
+    report = _report(run)
     output = report.output if report else None
     with contextlib.suppress(asyncio.CancelledError):
         if status == "waiting":
@@ -112,6 +118,7 @@ async def carry_out(
         tokens=used.tokens,
         cost=Cost(used.cost_usd),
         seconds=time.monotonic() - started,
+        degraded=used.degraded_calls > 0,
     )
 
 
@@ -124,7 +131,7 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
         spec=spec,
         inputs=inputs,
         journal=journal,
-        allowance=Allowance(spec.limits, journal.totals),
+        allowance=Allowance(spec.limits, journal.totals, Ledger(journal, spec.limits, equipment.budgets)),
         port=equipment.port,
         gate=gate,
         catalog=equipment.catalog,
@@ -145,7 +152,7 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
 
 
 def _models(run: RunScope) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(model_of(agent, run).label for agent in run.spec.agents.values()))
+    return tuple(dict.fromkeys(model.label for model in models_of(run.spec, run.catalog, run.model)))
 
 
 async def _run_until_end(run: RunScope) -> tuple[RunStatus, str, str]:
@@ -189,8 +196,30 @@ def _verdict(results: list[TaskResult]) -> tuple[RunStatus, str, str]:
     for status in worst:
         for result in results:
             if result.status == status:
-                return status, result.code, f"{result.name}: {result.why or result.code}"
+                ended: RunStatus = "partial" if _only_out_of_budget(results) else status
+                return ended, result.code, f"{result.name}: {result.why or result.code}"
     return "succeeded", "goal_met", f"{sum(result.status == 'succeeded' for result in results)} tasks accepted"
+
+
+def _only_out_of_budget(results: list[TaskResult]) -> bool:
+    """Return whether nothing but money or tokens was missing, and there is an answer to end with."""
+    failed = [result for result in results if result.status == "failed"]
+    return all(result.code in OUT_OF_BUDGET for result in failed) and any(_has_output(result) for result in results)
+
+
+def _has_output(result: TaskResult) -> bool:
+    return result.output is not None and result.status in ("succeeded", "partial")
+
+
+def _report(run: RunScope) -> TaskResult | None:
+    """Return the result that stands for the run: that of its report, else the last there is if the budget ended it."""
+    report = run.results.get(run.spec.report or next(reversed(run.spec.tasks)))
+    if report is not None and _has_output(report):
+        return report
+    results = list(run.results.values())
+    if any(result.code in OUT_OF_BUDGET for result in results) and _only_out_of_budget(results):
+        return next(result for result in reversed(results) if _has_output(result))
+    return report
 
 
 def _files(folder: Path) -> tuple[str, ...]:

@@ -82,11 +82,11 @@ class RunScope:
 
     def context(self, work: Assignment, step: str) -> CallContext:
         """Return the context of one call of an assignment."""
-        return self.context_at(f"{work.path}/{step}", work.task, work.agent_name)
+        return self.context_at(f"{work.path}/{step}", work.task, work.agent_name, work.model.group)
 
-    def context_at(self, path: str, task: str, agent: str) -> CallContext:
-        """Return the context of a call at a path."""
-        return CallContext(self.journal, self.allowance, path, task, agent, self.deadline)
+    def context_at(self, path: str, task: str, agent: str, group: str = "") -> CallContext:
+        """Return the context of a call at a path; `group` is that of its model."""
+        return CallContext(self.journal, self.allowance, path, task, agent, self.deadline, group)
 
     def values(self) -> dict[str, Any]:
         """Return what templates and conditions can name: the inputs, and each task's output."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.call import CallContext
+from quarterdeck.spec.governance import Effect, Tier
 from quarterdeck.tools.tool import Tool
 
 
@@ -21,6 +22,12 @@ class ToolCall:
         raw: What the model wrote where it was no JSON object.
         request_hash: Identifies the call in the journal.
         tool: Found by the first stage.
+        why: What the model said when it proposed the call; empty when it said nothing.
+        origins: Where each argument came from, by its path; given by a plan, else found by the stage `Provenance`.
+        effect: What the call does to the world, as the policy has it.
+        tier: What the policy makes of it.
+        needs_approval: Why a person has to approve it; empty when nobody has to.
+        approval: The id of the approval under which it is made.
     """
 
     name: str
@@ -28,6 +35,12 @@ class ToolCall:
     raw: str
     request_hash: str
     tool: Tool | None = None
+    why: str = ""
+    origins: dict[str, str] = field(default_factory=dict)
+    effect: Effect | None = None
+    tier: Tier = "forbidden"
+    needs_approval: str = ""
+    approval: str = ""
 
 
 Grants = Callable[[CallContext], frozenset[str]]

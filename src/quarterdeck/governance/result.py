@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quarterdeck.journal.events import ToolStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,15 +15,18 @@ class ToolResult:
     """The outcome of one tool call.
 
     Attributes:
-        status: `ok`, `error` (it ran and failed) or `denied` (it never ran).
-        value: JSON-able and bounded; for `error` and `denied` the text that says why.
+        status: `ok`, `error` (it ran and failed), `denied` (it never ran), `shadowed` (recorded, not done),
+            `unverified` (done, the world not seen changed) or `unknown` (nobody knows whether it was done).
+        value: JSON-able and bounded; for all but `ok` the text that says why.
         error_class: Empty, or `unknown_tool`, `not_granted`, `arguments`, `repeated`, `timeout`, `limit`, `tool`,
-            `bug`.
+            `bug`, `empty`, `forbidden`, `rejected`, `unavailable`.
+        receipt: What the tool's undo needs: its whole result.
     """
 
-    status: Literal["ok", "error", "denied"]
+    status: ToolStatus
     value: Any
     error_class: str = ""
+    receipt: Any = None
 
     def text(self) -> str:
         """Return the result as an agent reads it."""

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from quarterdeck.errors import JournalError, LimitReached, ToolError
+from quarterdeck.errors import JournalError, LimitReached, ToolError, Waiting
 from quarterdeck.governance.call import Grants, Proceed, ToolCall
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import ToolCalled, ToolStarted
@@ -145,6 +145,11 @@ async def record(call: ToolCall, context: CallContext, result: ToolResult, secon
             result=result.value,
             error_class=result.error_class,
             seconds=round(seconds, 4),
+            effect=call.effect or "",
+            tier="" if call.effect is None else call.tier,
+            origins=call.origins,
+            approval=call.approval,
+            receipt=result.receipt,
         )
     )
 
@@ -190,7 +195,7 @@ class Executed:
             return ToolResult("error", f"{call.name} did not finish within {timeout:g} s.", "timeout")
         except ToolError as error:
             return ToolResult("error", str(error)[:4000], "tool")
-        except (JournalError, LimitReached, asyncio.CancelledError):
+        except (JournalError, LimitReached, Waiting, asyncio.CancelledError):
             raise
         except Exception as error:
             return ToolResult("error", f"{call.name} failed: {type(error).__name__}: {error}"[:4000], "bug")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from quarterdeck.errors import LimitReached
+from quarterdeck.journal.ledger import NOTHING, Amount
 
 if TYPE_CHECKING:
+    from quarterdeck.journal.ledger import Hold, Ledger
     from quarterdeck.journal.totals import Totals
     from quarterdeck.spec.crew import Limits
 
@@ -15,68 +16,56 @@ if TYPE_CHECKING:
 class Allowance:
     """The limits of one run and what is used of them, by earlier processes too.
 
-    A model call is reserved at its highest possible price before it is sent and settled afterwards, so calls
-    that are in flight together cannot pass the limit together.
+    Calls are counted here; money and tokens in the ledger, where other processes see them.
 
     Args:
-        limits: The declared limits.
+        limits: The limits of the run, raised ones included.
         used: What the journal says was used before; its calls are replayed and not counted again.
+        ledger: The budgets that the run belongs to.
+
+    Attributes:
+        tokens: As the providers reported them.
     """
 
-    def __init__(self, limits: Limits, used: Totals) -> None:
+    def __init__(self, limits: Limits, used: Totals, ledger: Ledger) -> None:
         self.limits = limits
+        self.ledger = ledger
         self.model_calls = used.model_calls
         self.tool_calls = used.tool_calls
         self.tokens = used.tokens
-        self.usd = used.known_usd
-        self.unpriced_calls = used.unpriced_calls
-        self._last_word_spoken = False
-        self._last_word_open = False
-        self._reserved_tokens = 0
-        self._reserved_usd = Decimal(0)
+        self._last_words: set[str] = set()
+        self._extra_call = ""
 
-    def reserve(self, tokens: int, usd: Decimal | None) -> None:
-        """Set aside what one model call may cost at most.
+    async def reserve(self, path: str, amount: Amount, last_answer: Amount = NOTHING) -> Hold:
+        """Count a model call and set aside what it may take at most.
 
         Args:
-            tokens: Prompt and answer together, at most.
-            usd: The highest price, or None when the price is not known.
+            path: The call's logical path.
+            amount: What it may take at most.
+            last_answer: What an answer that ends the work would take after it; where the run is to end with a best
+                answer (`on_budget: answer`), so much is left untouched until such an answer is asked for.
+
+        Returns:
+            What is set aside; to be handed to `settle` in every case.
 
         Raises:
-            LimitReached: The call would pass a limit; it must not be sent.
+            LimitReached: The call would pass a limit or a budget; it must not be sent.
         """
-        limits = self.limits
-        if self.model_calls >= limits.model_calls and not self._last_word():
+        if self.model_calls >= self.limits.model_calls and not self._is_extra(path):
             raise LimitReached(
-                f"The run has made its {limits.model_calls} model calls (limits.model_calls).", "model_calls"
+                f"The run has made its {self.limits.model_calls} model calls (limits.model_calls).", "model_calls"
             )
-        if limits.tokens is not None and self.tokens + self._reserved_tokens + tokens > limits.tokens:
-            raise LimitReached(
-                f"The next call could pass the {limits.tokens} tokens of this run (limits.tokens); "
-                f"{self.tokens} are used.",
-                "tokens",
-            )
-        if limits.usd is not None and usd is not None:
-            ceiling = Decimal(str(limits.usd))
-            if self.usd + self._reserved_usd + usd > ceiling:
-                raise LimitReached(
-                    f"The next call could cost ${usd:.4f} and pass the ${ceiling} of this run (limits.usd); "
-                    f"${self.usd:.4f} is spent.",
-                    "usd",
-                )
+        ordinary = self.limits.on_budget == "answer" and path not in self._last_words
         self.model_calls += 1
-        self._reserved_tokens += tokens
-        self._reserved_usd += usd or Decimal(0)
+        try:
+            return await self.ledger.reserve(amount, last_answer if ordinary else NOTHING)
+        except BaseException:
+            self.model_calls -= 1
+            raise
 
-    def settle(self, reserved_tokens: int, reserved_usd: Decimal | None, tokens: int, usd: Decimal | None) -> None:
-        """Put what a call really used in the place of what was reserved for it; all zero if it failed."""
-        self._reserved_tokens -= reserved_tokens
-        self._reserved_usd -= reserved_usd or Decimal(0)
-        self.tokens += tokens
-        if usd is None:
-            self.unpriced_calls += 1
-        else:
-            self.usd += usd
+    def settle(self, hold: Hold, used: Amount) -> None:
+        """Put what a call really took in the place of what was set aside for it."""
+        self.ledger.settle(hold, used)
 
     def tool_call(self) -> None:
         """Count a tool call.
@@ -90,12 +79,14 @@ class Allowance:
             )
         self.tool_calls += 1
 
-    def grant_last_word(self) -> None:
-        """Let one call through past `model_calls`: the tool-less "answer now" at a limit, once a run."""
-        if not self._last_word_spoken:
-            self._last_word_spoken = True
-            self._last_word_open = True
+    def grant_last_word(self, path: str) -> None:
+        """Let the tool-less "answer now" at a path use what is kept for it.
 
-    def _last_word(self) -> bool:
-        allowed, self._last_word_open = self._last_word_open, False
-        return allowed
+        The first such answer of a run may also pass `model_calls`.
+        """
+        self._last_words.add(path)
+
+    def _is_extra(self, path: str) -> bool:
+        if path in self._last_words and not self._extra_call:
+            self._extra_call = path
+        return path == self._extra_call

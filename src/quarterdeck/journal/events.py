@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 RunStatus = Literal["running", "waiting", "succeeded", "partial", "failed", "cancelled"]
 TaskStatus = Literal["succeeded", "partial", "failed", "skipped"]
+ToolStatus = Literal["ok", "error", "denied", "shadowed", "unverified", "unknown"]
+"""`shadowed`: recorded, not done; `unverified`: done, the world not seen changed; `unknown`: nobody knows."""
 AnswerSource = Literal["model", "cache", "shared"]
 """Who gave an answer: a model, the stored cache, or an identical call that was in flight."""
 
@@ -121,10 +123,15 @@ class ToolCalled(Event):
     request_hash: str
     tool: str
     arguments: dict[str, Any]
-    status: Literal["ok", "error", "denied"]
+    status: ToolStatus
     result: Any
     error_class: str = ""
     seconds: float
+    effect: str = ""
+    tier: str = ""
+    origins: dict[str, str] = Field(default_factory=dict, description="Where each argument came from, by its path.")
+    approval: str = Field(default="", description="The id of the approval under which it was made.")
+    receipt: Any = Field(default=None, description="What its undo needs, where it has one.")
 
 
 class Decision(Event):
@@ -164,6 +171,65 @@ class StepEnded(Event):
     status: Literal["succeeded", "failed"]
     output: Any = None
     why: str = ""
+
+
+class EffectStarted(Event):
+    """Recorded before a call that must not happen twice: without its `ToolCalled` nobody knows what became of it."""
+
+    kind: Literal["effect.started"] = "effect.started"
+    tool: str
+    arguments: dict[str, Any]
+    request_hash: str
+
+
+class EffectUndone(Event):
+    """Recorded when what a call did was put back; `path` is that of the call."""
+
+    kind: Literal["effect.undone"] = "effect.undone"
+    tool: str
+    done: bool = Field(description="Whether it is as it was before.")
+    why: str = ""
+    by: str = ""
+
+
+class ApprovalAsked(Event):
+    """Recorded before a run waits for a person; `path` is that of the call."""
+
+    kind: Literal["approval.asked"] = "approval.asked"
+    id: str
+    reason: str = Field(description="`tier`, `provenance`, `unknown_effect`, `confidence`, `scope` or `timeout`.")
+    tool: str = ""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments_hash: str = ""
+    effect: str = ""
+    tier: str = ""
+    why: str = ""
+    uncertainty: float | None = None
+    origins: dict[str, str] = Field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    next: str = Field(default="", description="What happens when it is approved, and when it is not.")
+    expires_at: float = 0.0
+
+
+class ApprovalAnswered(Event):
+    """Recorded when a person has answered; holds for exactly these arguments, at this path, once."""
+
+    kind: Literal["approval.answered"] = "approval.answered"
+    id: str
+    answer: Literal["approved", "rejected", "edited"]
+    arguments: dict[str, Any] | None = Field(default=None, description="Of an edited call: what is done in its place.")
+    arguments_hash: str = ""
+    choice: str = Field(default="", description="Of several options, the one chosen.")
+    by: str = ""
+    reason: str = ""
+
+
+class Instructed(Event):
+    """Recorded when a person tells a live run something; `path` is that of the model call that hears it first."""
+
+    kind: Literal["instructed"] = "instructed"
+    text: str
+    by: str = ""
 
 
 class LimitsRaised(Event):
@@ -222,7 +288,8 @@ class RunEnded(Event):
 
 Recorded = Annotated[
     RunStarted | RunResumed | RunForked | TaskStarted | ModelCalled | ModelFailed | ToolCalled | Decision | TaskEnded
-    | PlanMade | PlanReviewed | StepEnded | LimitsRaised | RunWaiting | RunEnded,
+    | PlanMade | PlanReviewed | StepEnded | EffectStarted | EffectUndone | ApprovalAsked | ApprovalAnswered
+    | Instructed | LimitsRaised | RunWaiting | RunEnded,
     Field(discriminator="kind"),
 ]  # fmt: skip
 AnyEvent = Recorded | RunOpened | ToolStarted | TextArrived

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import orjson
 
 from quarterdeck.errors import JournalError
-from quarterdeck.journal.events import Event, RunEnded, RunForked, RunResumed, RunStarted, TaskEnded
-from quarterdeck.journal.record import StoredEvent
+from quarterdeck.journal.events import Event, RunEnded, RunForked, RunResumed, RunStarted, RunWaiting, TaskEnded
+from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
+from quarterdeck.journal.rows import new_row
 
-_OF_THE_PARENT = {model.model_fields["kind"].default for model in (RunStarted, RunForked, RunResumed, RunEnded)}
+_OF_THE_PARENT = {
+    model.model_fields["kind"].default for model in (RunStarted, RunForked, RunResumed, RunWaiting, RunEnded)
+}
 _PATHS_SHOWN = 20
 
 
@@ -22,6 +26,30 @@ class Taken:
 
     inputs: dict[str, Any]
     events: list[Event]
+
+
+def beginning(parent: RunRecord, taken: Taken, at: str, changed: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
+    """Return the row of a fork, but for its id, and its first events.
+
+    Args:
+        parent: The run that it leaves.
+        taken: What it takes over.
+        at: Where it leaves its parent.
+        changed: What was changed.
+    """
+    now = time.time()
+    row = new_row(parent.crew, parent.spec_hash, parent.version, now, parent.spec_json, to_json(taken.inputs))
+    row |= {"parent": parent.id, "fork_at": at, "tenant": parent.tenant}
+    started = RunStarted(
+        crew=parent.crew,
+        inputs=taken.inputs,
+        spec_hash=parent.spec_hash,
+        version=parent.version,
+        tenant=parent.tenant,
+        at=now,
+    )
+    forked = RunForked(parent=parent.id, fork_at=at, changed=changed, copied=len(taken.events), at=now)
+    return row, [started, forked, *taken.events]
 
 
 def take_over(

@@ -35,23 +35,19 @@ class Outbox:
     Args:
         writer: Commits them.
         lane: The run, as the writer sees it.
-        seq: The number of the run's last event.
-        head: Its hash.
+        end: The number of the run's last event, and its hash.
         totals: Counts each event that goes out.
         listeners: Hear of each event once it is committed.
     """
 
-    def __init__(
-        self, writer: Writer, lane: Lane, *, seq: int, head: str, totals: Totals, listeners: Listeners
-    ) -> None:
+    def __init__(self, writer: Writer, lane: Lane, end: tuple[int, str], totals: Totals, listeners: Listeners) -> None:
         self._writer = writer
         self._lane = lane
-        self._seq = seq
-        self._head = head
+        self._seq, self._head = end
         self._totals = totals
         self._listeners = listeners
         self._noted: list[_Entry] = []  # in the chain already, but not queued yet
-        self._along: list[Callable[[Connection], None]] = []
+        self._along: list[tuple[str, Callable[[Connection], Any]]] = []
         self._closed = False
         self.unsettled = 0
 
@@ -84,10 +80,16 @@ class Outbox:
         self._noted.extend(self._enter([event]))
         self._expect_submit()
 
-    def along(self, work: Callable[[Connection], None]) -> None:
+    def along(self, work: Callable[[Connection], Any], key: str = "") -> None:
         """Do something in the transaction of the next commit, or by itself within about 20 ms."""
-        self._along.append(work)
+        self._along.append((key, work))
         self._expect_submit()
+
+    def flush(self) -> bool:
+        """Hand on what waited; return whether anything did."""
+        waited = bool(self._noted or self._along)
+        self._submit_waiting()
+        return waited
 
     def close(self) -> None:
         """Hand on what waited, and take nothing more."""

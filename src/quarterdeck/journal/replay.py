@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import orjson
 
 from quarterdeck.errors import Diverged
-from quarterdeck.journal.events import Decision, ModelCalled, RunForked, TaskEnded, ToolCalled
+from quarterdeck.journal.events import (
+    Decision,
+    Event,
+    LimitsRaised,
+    ModelCalled,
+    PlanMade,
+    PlanReviewed,
+    RunForked,
+    StepEnded,
+    TaskEnded,
+    ToolCalled,
+)
 from quarterdeck.journal.record import StoredEvent
 
 _CALLS = (ModelCalled.model_fields["kind"].default, ToolCalled.model_fields["kind"].default)
 _TASK = TaskEnded.model_fields["kind"].default
 _DECISION = Decision.model_fields["kind"].default
+_PLAN = tuple(model.model_fields["kind"].default for model in (PlanMade, PlanReviewed, StepEnded))
+_RAISED = LimitsRaised.model_fields["kind"].default
 _FORK = RunForked.model_fields["kind"].default
+
+Found = TypeVar("Found", bound=Event)
 
 
 class Replay:
@@ -30,9 +45,18 @@ class Replay:
     def __init__(self, rows: Sequence[StoredEvent]) -> None:
         self._rows: dict[tuple[str, str], StoredEvent] = {}
         self.pinned = _pinned(rows)
+        self._raised = [row for row in rows if row.kind == _RAISED and row.seq not in self.pinned]
         for row in rows:
-            if row.kind in _CALLS or row.kind in (_TASK, _DECISION):
+            if row.kind in _CALLS or row.kind in (_TASK, _DECISION) or row.kind in _PLAN:
                 self._rows[row.kind, row.path] = row
+
+    @property
+    def raised(self) -> LimitsRaised | None:
+        """The last total of each limit that people gave the run; None when they gave none."""
+        totals: dict[str, float | None] = {}
+        for row in self._raised:
+            totals |= {name: value for name in ("usd", "tokens") if (value := getattr(row.event, name)) is not None}
+        return LimitsRaised.model_validate(totals) if totals else None
 
     @property
     def calls(self) -> int:
@@ -63,6 +87,17 @@ class Replay:
         """Return what was decided at a path, if anything was."""
         row = self._rows.get((_DECISION, path))
         return None if row is None else cast(Decision, row.event)
+
+    def recorded(self, kind: type[Found], path: str) -> Found | None:
+        """Return the last event of a kind at a path, if there is one; of the kinds that a plan is made of."""
+        row = self._rows.get((kind.model_fields["kind"].default, path))
+        return None if row is None else cast(Found, row.event)
+
+    def tools_below(self, path: str) -> list[ToolCalled]:
+        """Return the recorded tool calls below a path, oldest first."""
+        below = f"{path}/"
+        rows = (row for (kind, at), row in self._rows.items() if kind == _CALLS[1] and at.startswith(below))
+        return [cast(ToolCalled, row.event) for row in rows]
 
     def _call(self, kind: str, path: str, request_hash: str, request: object) -> StoredEvent | None:
         row = self._rows.get((kind, path))

@@ -17,7 +17,6 @@ from quarterdeck.journal.events import (
     LimitsRaised,
     ModelCalled,
     RunEnded,
-    RunForked,
     RunResumed,
     RunStarted,
     RunStatus,
@@ -25,7 +24,7 @@ from quarterdeck.journal.events import (
     TaskEnded,
     ToolCalled,
 )
-from quarterdeck.journal.fork import take_over
+from quarterdeck.journal.fork import beginning, take_over
 from quarterdeck.journal.ids import checked_id, new_id
 from quarterdeck.journal.listeners import Listener, Listeners
 from quarterdeck.journal.outbox import Outbox, stamped
@@ -85,14 +84,8 @@ class RunJournal:
         self._began = time.monotonic()
         self._seconds_before = self.totals.seconds
         self._listeners = Listeners()
-        self._outbox = Outbox(
-            store.writer,
-            self._lane,
-            seq=record.last_seq,
-            head=record.head,
-            totals=self.totals,
-            listeners=self._listeners,
-        )
+        chain_end = (record.last_seq, record.head)
+        self._outbox = Outbox(store.writer, self._lane, chain_end, self.totals, self._listeners)
         self._on_cancel: list[Callable[[], None]] = []
 
     @classmethod
@@ -187,22 +180,8 @@ class RunJournal:
         """
         parent = await asyncio.to_thread(store.run, run_id)
         parent, rows = await asyncio.to_thread(read_whole, store, parent.id)
-        taken = take_over(parent.id, rows, at, parent.inputs, changed)
-        now = time.time()
-        row = new_row(parent.crew, parent.spec_hash, parent.version, now, parent.spec_json, to_json(taken.inputs))
-        row |= {"parent": parent.id, "fork_at": at, "tenant": parent.tenant}
-        begin: list[Event] = [
-            RunStarted(
-                crew=parent.crew,
-                inputs=taken.inputs,
-                spec_hash=parent.spec_hash,
-                version=parent.version,
-                tenant=parent.tenant,
-                at=now,
-            ),
-            RunForked(parent=parent.id, fork_at=at, changed=changed, copied=len(taken.events), at=now),
-        ]
-        return await cls._begin(store, row, begin + taken.events, None)
+        row, begin = beginning(parent, take_over(parent.id, rows, at, parent.inputs, changed), at, changed)
+        return await cls._begin(store, row, begin, None)
 
     @property
     def streaming(self) -> bool:
@@ -245,7 +224,7 @@ class RunJournal:
         return self._replay.decision(path)
 
     def limits_raised(self) -> LimitsRaised | None:
-        """Return the new limits that a person gave this run last, before this process took it; None for none."""
+        """Return what people gave this run before this process took it: the last total of each; None for nothing."""
         return self._replay.raised
 
     def ended_task(self, path: str) -> TaskEnded | None:
@@ -253,12 +232,7 @@ class RunJournal:
         return self._replay.task(path)
 
     def recorded(self, kind: type[Found], path: str) -> Found | None:
-        """Return what was recorded of a plan at a path before this process took the run, or None.
-
-        Args:
-            kind: `PlanMade`, `PlanReviewed` or `StepEnded`; of several at one path the last counts.
-            path: The logical path.
-        """
+        """Return the last `PlanMade`, `PlanReviewed` or `StepEnded` at a path before this process, or None."""
         return self._replay.recorded(kind, path)
 
     def recorded_tools_below(self, path: str) -> list[ToolCalled]:
@@ -290,13 +264,18 @@ class RunJournal:
         if self._replay.decision(event.path) is None:
             await self.append(event)
 
-    def along(self, work: Callable[[Connection], None], key: str = "") -> None:
+    def along(self, work: Callable[[Connection], Any], key: str = "") -> None:
         """Do something with the database in the transaction of the next event, or by itself within about 20 ms.
 
         Args:
             work: Called on the writer's thread with its connection; again when the commit has to be tried again.
+            key: Of the one row that it locks and others may too; works are done in the order of their keys.
         """
-        self._outbox.along(work)
+        self._outbox.along(work, key)
+
+    def flush(self) -> bool:
+        """Have what waits for the next event committed now; return whether anything did wait."""
+        return self._outbox.flush()
 
     async def wait(self, event: RunWaiting) -> None:
         """Record that the run stops until a person has answered; whoever resumes it goes on.

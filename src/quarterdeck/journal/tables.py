@@ -68,9 +68,10 @@ rates = Table(
     metadata,
     Column("model", String(250), primary_key=True),
     Column("next_request_at", Float(53), nullable=False),
-    Column("next_token_at", Float(53), nullable=False),
+    Column("tokens", Text, nullable=False),
 )
-"""When the next call of a model may start, in seconds since 1970 by the database's own clock."""
+"""When the next call of a model may start, in seconds since 1970 by the database's own clock, and the tokens booked in
+the last window, as JSON by small buckets of time."""
 
 replies = Table(
     "replies",
@@ -81,6 +82,26 @@ replies = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Float(53), nullable=False),
     Column("expires_at", Float(53), nullable=False),
-    Index("replies_by_expiry", "expires_at"),
 )
 """Answers of models that may be given again until they expire."""
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("taken", Boolean, nullable=False),
+    Index("inbox_by_run", "run_id", "taken"),
+)
+"""What a person has to say to a run that a process works on: events that this process will record."""
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("tool", String(200), primary_key=True),
+    Column("agreed", Integer, nullable=False),
+    Column("updated_at", Float(53), nullable=False),
+)
+"""How many calls of a new tool a person has agreed to; `tool` is `name@version`."""

@@ -20,6 +20,7 @@ class Totals:
         tool_calls: Answered and failed calls; a denied one never ran.
         known_usd: The sum of the known prices.
         unpriced_calls: Model calls whose price is not known.
+        degraded_calls: Model calls that a fallback answered in the place of the model asked for.
         seconds: Time in which a process worked on the run, up to the last event.
     """
 
@@ -29,6 +30,7 @@ class Totals:
     completion_tokens: int = 0
     known_usd: Decimal = field(default_factory=Decimal)
     unpriced_calls: int = 0
+    degraded_calls: int = 0
     seconds: float = 0.0
     _last_at: float | None = field(default=None, repr=False, compare=False)
 
@@ -51,6 +53,7 @@ class Totals:
             self.model_calls += 1
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
+            self.degraded_calls += event.degraded
             cost = usd_of(event.cost_usd)
             if cost is None:
                 self.unpriced_calls += 1
@@ -73,6 +76,7 @@ class Totals:
                 "completion_tokens": self.completion_tokens,
                 "known_usd": str(self.known_usd),
                 "unpriced_calls": self.unpriced_calls,
+                "degraded_calls": self.degraded_calls,
                 "seconds": round(self.seconds, 3),
             }
         ).decode()

@@ -27,7 +27,7 @@ from quarterdeck.journal.tables import events, runs
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Executable
 
 QUEUE_LIMIT = 10_000
 """Above so many waiting writes, appends wait before they join the queue."""
@@ -70,7 +70,7 @@ class Write:
         progress: The run's new head and totals, or None.
         create: The run's first row, or None.
         transition: The run's new status, or None.
-        along: What else belongs into the same transaction.
+        along: What else belongs into the same transaction, each with the key of the row that it locks.
     """
 
     lane: Lane
@@ -79,7 +79,7 @@ class Write:
     progress: dict[str, Any] | None = None
     create: dict[str, Any] | None = None
     transition: dict[str, Any] | None = None
-    along: Sequence[Callable[[Connection], None]] = ()
+    along: Sequence[tuple[str, Callable[[Connection], Any]]] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +122,7 @@ class Writer:
         self._closed = False
         self._connection: Connection | None = None
         self._next_poll = 0.0
+        self._compiled: dict[Executable, Statement] = {}
         self.session = 0
         dialect = engine.dialect
         self._driver_error: type[Exception] = cast("type[Exception]", dialect.loaded_dbapi.Error)
@@ -149,6 +150,12 @@ class Writer:
                 self._thread = threading.Thread(target=self._work, name="quarterdeck-journal", daemon=True)
                 self._thread.start()
             self._queue.put(job)
+
+    def compiled(self, statement: Executable) -> Statement:
+        """Return a statement compiled for this database; once, however often it is asked for."""
+        if statement not in self._compiled:
+            self._compiled[statement] = Statement(statement, self._engine.dialect)
+        return self._compiled[statement]
 
     async def ask(self, work: Callable[[Connection], T]) -> T:
         """Do something on the writer's connection, after everything queued before; return what it returns.
@@ -276,9 +283,9 @@ class Writer:
             self._transition.run(cursor, [write.transition for write in writes if write.transition])
         finally:
             cursor.close()
-        for write in writes:
-            for work in write.along:
-                work(connection)
+        # in one order for all processes: two that lock the same rows otherwise could wait for each other for ever
+        for _, work in sorted((job for write in writes for job in write.along), key=lambda job: job[0]):
+            work(connection)
 
     def _transaction(self, work: Callable[[Connection], None]) -> JournalError | None:
         """Do something as one transaction; return why it was not committed."""

@@ -1,22 +1,36 @@
-"""Never a cent over budget: the price of a call is set aside before it is sent."""
+"""Never a cent over budget: the highest price of a call is set aside before it is sent."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from quarterdeck.errors import ModelError
+from quarterdeck.journal.ledger import NOTHING, Amount, nano
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
-    from quarterdeck.models.port import ModelReply, ModelRequest
+    from quarterdeck.models.port import Message, ModelReply, ModelRequest
     from quarterdeck.models.prices import Price
     from quarterdeck.models.stages import Stage
 
+MAYBE_BILLED = frozenset({"timeout", "malformed"})
+"""The kinds of failure after which the provider may still charge for the call."""
+
+# What chat templates add; the largest known: some providers put some 600 tokens of instructions before tools.
+TOKENS_A_PROMPT = 64
+TOKENS_A_MESSAGE = 16
+TOKENS_A_TOOL = 32
+TOKENS_OF_TOOL_USE = 704
+
 
 class Budget:
-    """Reserves the highest possible price of a call before it is sent, and settles it afterwards.
+    """Sets the highest possible price of a call aside before it is sent, and settles it afterwards.
+
+    A call that succeeds settles at what the provider reports; one whose cost is not reported, that timed out, was
+    cancelled or gave no usable answer at the whole amount, for it may have been billed; any other failure at nothing.
 
     Args:
         proceed: The next stage.
@@ -28,34 +42,90 @@ class Budget:
         self._price_of = price_of
 
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelReply:
-        """Reserve, proceed, settle."""
+        """Reserve, proceed, settle.
+
+        Raises:
+            LimitReached: The call could pass a budget; it was not sent.
+            ModelError: The model's price is not known, and a budget in USD holds for the run.
+        """
         allowance = context.allowance
+        amount, last_answer = NOTHING, NOTHING
+        if not allowance.ledger.empty:
+            amount, last_answer = self._at_most(request, context)
+        hold = await allowance.reserve(context.path, amount, last_answer)
+        used = hold.amount  # cancelled, or failed in a way that nobody foresaw: it may have been billed
+        try:
+            reply = await self._proceed.complete(request, context)
+            used = _really_used(reply, hold.amount)
+            allowance.tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens
+            return reply
+        except ModelError as error:
+            used = hold.amount if error.kind in MAYBE_BILLED else NOTHING
+            raise
+        finally:
+            allowance.settle(hold, used)
+
+    def _at_most(self, request: ModelRequest, context: CallContext) -> tuple[Amount, Amount]:
+        """Return what a call can take at most, and what a last answer after it would take."""
         price = self._price_of(request.model)
-        if price is None and allowance.limits.usd is not None:
+        if price is None and (budget := context.allowance.ledger.usd_budget):
             raise ModelError(
-                f"The price of {request.model} is not known, and this run has a budget of ${allowance.limits.usd}. "
-                f"Give it a price (or `price: free`) in config/models.yaml, or remove limits.usd.",
+                f"The price of {request.model} is not known, and there is a budget in USD: that of {budget}. "
+                "Give the model a price (or `price: free`) in config/models.yaml, or remove the budget.",
                 "unknown_price",
             )
         prompt = prompt_tokens_at_most(request)
-        usd = None if price is None else prompt * price.input + request.max_tokens * price.output
-        allowance.reserve(prompt + request.max_tokens, usd)
-        used, cost = 0, cast("Decimal | None", Decimal(0))
-        try:
-            reply = await self._proceed.complete(request, context)
-            used = reply.usage.prompt_tokens + reply.usage.completion_tokens
-            cost = reply.cost_usd
-            return reply
-        finally:
-            allowance.settle(prompt + request.max_tokens, usd, used, cost)
+        # by then the conversation may have doubled: an answer and the results of tools have joined it
+        return _amount(prompt, request.max_tokens, price), _amount(2 * prompt, request.max_tokens, price)
 
 
 def prompt_tokens_at_most(request: ModelRequest) -> int:
-    """Return an upper estimate of the prompt's tokens: real text has three to five bytes a token, this counts two."""
-    size = sum(
-        len(message.content.encode()) + sum(len(call.raw) + len(str(call.arguments)) for call in message.tool_calls)
-        for message in request.messages
+    """Return an upper bound of the prompt's tokens, whatever the model's tokenizer.
+
+    No tokenizer in use makes more than one token of a byte. Real text has three to five bytes a token, so the bound is
+    some four times too high; what was too much is given back when the call is settled.
+    """
+    tokens = TOKENS_A_PROMPT + sum(map(_message_at_most, request.messages))
+    if request.tools or request.schema:  # some providers are given a schema as a tool
+        tokens += TOKENS_OF_TOOL_USE
+    for tool in request.tools:
+        tokens += TOKENS_A_TOOL + _bytes(tool.name) + _bytes(tool.description) + _json_bytes(tool.parameters)
+    if request.schema:
+        tokens += TOKENS_A_TOOL + _json_bytes(request.schema)
+    return tokens
+
+
+def _message_at_most(message: Message) -> int:
+    tokens = TOKENS_A_MESSAGE + _bytes(message.content) + _bytes(message.name) + _bytes(message.tool_call_id)
+    for call in message.tool_calls:
+        arguments = max(_bytes(call.raw), _json_bytes(call.arguments))
+        tokens += TOKENS_A_MESSAGE + _bytes(call.id) + _bytes(call.name) + arguments
+    return tokens
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, default=str))  # with escapes, as some templates write it: the longest form
+
+
+def _amount(prompt: int, completion: int, price: Price | None) -> Amount:
+    return Amount(0 if price is None else nano(_cost_at_most(price, prompt, completion)), prompt + completion)
+
+
+def _cost_at_most(price: Price, prompt: int, completion: int) -> Decimal:
+    dearest = max(price.input, price.cached or Decimal(0), price.written or Decimal(0))
+    cost = prompt * dearest + completion * price.output
+    if price.beyond is None or prompt <= price.above:
+        return cost
+    return max(cost, _cost_at_most(price.beyond, prompt, completion))
+
+
+def _really_used(reply: ModelReply, reserved: Amount) -> Amount:
+    tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
+    return Amount(
+        reserved.nano if reply.cost_usd is None else nano(reply.cost_usd),
+        tokens or reserved.tokens,
     )
-    size += sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools)
-    size += len(str(request.schema)) if request.schema else 0
-    return size // 2 + 8 * len(request.messages) + 16

@@ -12,11 +12,13 @@ from quarterdeck.errors import ModelError
 from quarterdeck.models.keys import key_names, no_key, set_key
 from quarterdeck.models.live import check_live
 from quarterdeck.models.prices import FREE, Price, PriceTable
+from quarterdeck.spec.models import AUTO
+from quarterdeck.spec.pins import HOW_TO_PIN, in_production, is_pinned
 from quarterdeck.spec.problem import did_you_mean
 
 if TYPE_CHECKING:
     from quarterdeck.models.port import Provider
-    from quarterdeck.spec.models import CacheSpec, ModelEntry, ModelsConfig, RateSpec
+    from quarterdeck.spec.models import CacheSpec, ModelEntry, ModelsConfig, RateSpec, RoutingSpec
 
 Kind = Literal["litellm", "embedded"]
 DEFAULT_CONTEXT = 8192
@@ -38,6 +40,7 @@ class ResolvedModel:
         api_base: A declared endpoint, or empty.
         api_key_env: The declared variable of its key, or empty.
         group: The group that it was taken from; empty when it was asked for by name.
+        pinned: Whether its name always means the same model.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ResolvedModel:
     api_base: str = ""
     api_key_env: str = ""
     group: str = ""
+    pinned: bool = True
 
     @property
     def free(self) -> bool:
@@ -80,15 +84,20 @@ class ModelListing:
     Attributes:
         groups: The groups that it is in.
         key: Whether its key is set; `none needed` where it has none.
+        rate: How fast it may be called; None for as fast as one likes.
     """
 
     model: ResolvedModel
     groups: tuple[str, ...]
     key: Literal["set", "missing", "none needed"]
+    rate: RateSpec | None = None
 
 
 class Catalog:
     """The models of a workspace. Providers are made when first asked for, and shared.
+
+    Attributes:
+        production: Whether models are refused whose names can change their meaning.
 
     Args:
         config: `config/models.yaml`.
@@ -102,6 +111,7 @@ class Catalog:
         self._config = config
         self._environ = environ
         self._table = table or PriceTable()
+        self.production = in_production(config, environ)
         self._known: dict[str, ResolvedModel] = {}
         self._providers: dict[str, Provider] = {}
 
@@ -109,19 +119,65 @@ class Catalog:
         """Return the model that a name means.
 
         Args:
-            wanted: A group (its first model whose key is set is taken), a declared model or LiteLLM's name of one;
-                empty for the default.
+            wanted: A group (its first model whose key is set is taken), a declared model, LiteLLM's name of one, or
+                `auto` for the first rung of the ladder; empty for the default.
 
         Raises:
-            ModelError: There is no such model (`no_model`), or its key is not set (`no_key`).
+            ModelError: There is no such model (`no_model`), its key is not set (`no_key`), or in production its name
+                can change its meaning (`unpinned`).
         """
         name = wanted or self._config.default
+        if name == AUTO:
+            return self.ladder()[0]
         if name in self._config.groups:
             return self._first_usable(name)
         model = self._model(name)
+        self._check_pin(model)
         if self._key(model) == "missing":
             raise ModelError(no_key(model.provider, model.key_names), "no_key")
         return model
+
+    def routes(self, wanted: str = "") -> bool:
+        """Return whether a name (empty for the default) has its model chosen by routing."""
+        return (wanted or self._config.default) == AUTO
+
+    def ladder(self) -> tuple[ResolvedModel, ...]:
+        """Return what `auto` chooses from, the one to start with first: of each group the first usable model, once.
+
+        Raises:
+            ModelError: There is none: no group of the ladder is declared, or none has a model whose key is set.
+        """
+        rungs: dict[str, ResolvedModel] = {}
+        without_key: ModelError | None = None
+        for group in self._config.rungs():
+            try:
+                model = self._first_usable(group)
+            except ModelError as error:
+                if error.kind != "no_key":
+                    raise
+                without_key = without_key or error
+            else:
+                rungs.setdefault(model.name, model)
+        if rungs:
+            return tuple(rungs.values())
+        raise without_key or ModelError(
+            f'"{AUTO}" has nothing to choose from: none of the groups {", ".join(self._config.routing.ladder)} '
+            "(routing.ladder) is declared in config/models.yaml.",
+            "no_model",
+        )
+
+    def candidates(self, wanted: str = "") -> tuple[ResolvedModel, ...]:
+        """Return every model that a name may come to mean in a run: all of the ladder for `auto`, else the one.
+
+        Raises:
+            ModelError: As `resolve`.
+        """
+        return self.ladder() if self.routes(wanted) else (self.resolve(wanted),)
+
+    @property
+    def routing(self) -> RoutingSpec:
+        """How `auto` chooses."""
+        return self._config.routing
 
     def provider(self, model: ResolvedModel | str) -> Provider:
         """Return the provider that answers for a model; shared, closed by `close`.
@@ -178,7 +234,7 @@ class Catalog:
         for name in names:
             model = self._model(name)
             groups = tuple(group for group, spec in self._config.groups.items() if name in spec.models)
-            listings.append(ModelListing(model, groups, self._key(model)))
+            listings.append(ModelListing(model, groups, self._key(model), self.rate_of(name)))
         return listings
 
     async def close(self) -> None:
@@ -191,9 +247,17 @@ class Catalog:
         members = [self._model(name) for name in self._config.groups[group].models]
         for model in members:
             if self._key(model) != "missing":
+                for stand_in in self.chain(model.name, group):
+                    self._check_pin(stand_in)
                 return replace(model, group=group)
         keys = tuple(dict.fromkeys(model.key_names[0] for model in members))
         raise ModelError(no_key(f'any model of "{group}"', keys), "no_key")
+
+    def _check_pin(self, model: ResolvedModel) -> None:
+        if self.production and not model.pinned:
+            raise ModelError(
+                f"The model {model.name} can change its meaning, and this is production: {HOW_TO_PIN}.", "unpinned"
+            )
 
     def _key(self, model: ResolvedModel) -> Literal["set", "missing", "none needed"]:
         if not model.key_names:
@@ -206,7 +270,8 @@ class Catalog:
             if entry is not None and entry.provider == "embedded":
                 self._known[name] = _embedded_model(name, entry)
             else:
-                self._known[name] = self._litellm_model(name, entry)
+                model = self._known[name] = self._litellm_model(name, entry)
+                self._known.setdefault(model.name, model)  # what is declared holds by the whole name too
         return self._known[name]
 
     def _litellm_model(self, name: str, entry: ModelEntry | None) -> ResolvedModel:
@@ -215,6 +280,7 @@ class Catalog:
         provider, slash, _ = name.partition("/")
         if entry is None and facts is None and (not slash or provider not in self._table.providers):
             raise ModelError(self._unknown(name), "no_model")
+        pinned = is_pinned(name, self._config)
         if not slash and facts is not None:
             name = f"{facts.provider}/{name}"
         declared = entry.price if entry is not None else None
@@ -230,6 +296,7 @@ class Catalog:
             supports_schema=schema if schema is not None else facts is not None and facts.supports_schema,
             api_base=(entry.api_base if entry else None) or "",
             api_key_env=(entry.api_key_env if entry else None) or "",
+            pinned=pinned,
         )
 
     def _unknown(self, name: str) -> str:
@@ -242,7 +309,9 @@ class Catalog:
 
     def _litellm(self, model: ResolvedModel) -> Provider:
         from quarterdeck.models.litellm_provider import LiteLLMProvider
+        from quarterdeck.spec.models import ModelEntry
 
+        entry = self._config.models.get(model.name) or ModelEntry()
         return LiteLLMProvider(
             model.name,
             price=model.price,
@@ -250,6 +319,8 @@ class Catalog:
             api_base=model.api_base,
             api_key_env=model.api_key_env,
             environ=self._environ,
+            first_token_seconds=entry.first_token_seconds,
+            idle_seconds=entry.idle_seconds,
         )
 
     def _embedded(self, model: ResolvedModel) -> Provider:

@@ -31,7 +31,7 @@ _BY_CLASS: dict[str, ModelErrorKind] = {
     "JSONSchemaValidationError": "malformed",
 }
 _BY_STATUS: dict[int, ModelErrorKind] = {
-    401: "no_key", 403: "no_key", 404: "no_model", 408: "timeout", 429: "rate_limited",
+    401: "no_key", 402: "no_quota", 403: "no_key", 404: "no_model", 408: "timeout", 429: "rate_limited",
 }  # fmt: skip
 _NOT_CONNECTED = frozenset({
     "APIConnectionError", "ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError",
@@ -74,12 +74,12 @@ def explain(error: BaseException, target: Target, secret: str = "") -> ModelErro
 
 
 def _kind(error: BaseException) -> ModelErrorKind:
-    text = str(error).lower()
+    text = f"{error} {getattr(error, 'body', '')}".lower()  # the code of a provider's error stands in its body alone
     status = getattr(error, "status_code", None)
     name = next((cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS), "")
     kind: ModelErrorKind = _BY_CLASS.get(name) or _by_status(status)
-    if kind == "rate_limited" and any(word in text for word in _NO_QUOTA):
-        return "refused"
+    if kind in ("rate_limited", "refused") and any(word in text for word in _NO_QUOTA):
+        return "no_quota"
     if kind == "refused" and any(word in text for word in _TOO_LONG):
         return "too_long"
     if kind in ("server", "malformed", "unreachable"):
@@ -122,6 +122,8 @@ def _line(kind: ModelErrorKind, target: Target, said: str, retry_after: float | 
         case "rate_limited":
             wait = f" It asks to wait {retry_after:.0f} s." if retry_after else ""
             return f"{where} limits the rate of calls to {model}.{wait} It said: {said}"
+        case "no_quota":
+            return f"The account at {where} has nothing left to pay {model}: fill it, or take another. It said: {said}"
         case "unreachable":
             return (
                 f"Cannot reach {where} for {model}: check the network"

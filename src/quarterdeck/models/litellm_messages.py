@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quarterdeck.models.port import ModelRequest
 
 MAX_ARGUMENTS = 1_000_000
+_HOSTS_CLAUDE = frozenset({"bedrock", "vertex_ai"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_IN_STRICT = frozenset({"default", "maxLength", "minLength", "title", "examples"})
 
@@ -49,6 +50,25 @@ class ToolNames:
 def messages_out(messages: Sequence[Message], names: ToolNames) -> list[dict[str, Any]]:
     """Return the conversation as LiteLLM takes it."""
     return [_message_out(message, names) for message in messages]
+
+
+def marks_prefixes(model: str) -> bool:
+    """Return whether a model's provider caches only the beginnings of prompts that are marked; others find them."""
+    provider, _, name = model.partition("/")
+    return provider == "anthropic" or (provider in _HOSTS_CLAUDE and "claude" in name)
+
+
+def mark_prefixes(messages: list[dict[str, Any]], *, goes_on: bool) -> None:
+    """Mark what later calls will begin with, for the provider's cache: tools and instructions, and the whole so far.
+
+    Args:
+        messages: As LiteLLM takes them.
+        goes_on: Whether another turn is likely; a mark that nobody comes back to costs more than none.
+    """
+    last = messages[-1:] if goes_on else []
+    for message in [*[one for one in messages if one["role"] == "system"][-1:], *last]:
+        if message["content"]:
+            message["cache_control"] = {"type": "ephemeral"}
 
 
 def _message_out(message: Message, names: ToolNames) -> dict[str, Any]:
@@ -147,12 +167,16 @@ def arguments_in(text: str) -> dict[str, Any] | None:
 
 
 def usage_in(usage: Any) -> Usage:
-    """Return LiteLLM's usage object as ours; what is missing counts as not reported (0)."""
+    """Return LiteLLM's usage object as ours; what is missing counts as not reported (0).
+
+    LiteLLM's prompt tokens contain those that were read from and written to the provider's cache.
+    """
     if usage is None:
         return Usage()
     details = getattr(usage, "prompt_tokens_details", None)
     return Usage(
         prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
         completion_tokens=getattr(usage, "completion_tokens", None) or 0,
-        cached_tokens=getattr(details, "cached_tokens", None) or 0,
+        cached_tokens=getattr(details, "cached_tokens", None) or getattr(usage, "cache_read_input_tokens", None) or 0,
+        written_tokens=getattr(usage, "cache_creation_input_tokens", None) or 0,
     )

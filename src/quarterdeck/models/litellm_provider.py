@@ -6,17 +6,19 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from quarterdeck import optouts
+from quarterdeck import vendors
 from quarterdeck.errors import ModelError
 from quarterdeck.models.failures import Target, explain
 from quarterdeck.models.keys import key_names, no_key, set_key
 from quarterdeck.models.litellm_messages import (
     ToolNames,
+    mark_prefixes,
+    marks_prefixes,
     messages_out,
     schema_out,
     tool_calls_in,
@@ -53,7 +55,8 @@ class LiteLLMProvider:
         api_key_env: The variable that holds the key; by default the provider's usual one, and none for an `api_base`
             of one's own: a key is never sent to an endpoint that it was not declared for.
         environ: Where keys are looked up, at each call.
-        idle_seconds: Silence within a stream that ends the call.
+        first_token_seconds: Silence before the first piece of a streamed answer that ends the call.
+        idle_seconds: Silence between two pieces of it that ends the call.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class LiteLLMProvider:
         api_base: str = "",
         api_key_env: str = "",
         environ: Mapping[str, str] = os.environ,
-        idle_seconds: float = 120.0,
+        first_token_seconds: float = 60.0,
+        idle_seconds: float = 30.0,
     ) -> None:
         self.model = model
         self.price = price
@@ -76,6 +80,7 @@ class LiteLLMProvider:
         self._name = name or model
         self._api_base = api_base
         self._environ = environ
+        self._first_token_seconds = first_token_seconds
         self._idle_seconds = idle_seconds
         self._vendor: ModuleType | None = None
 
@@ -131,6 +136,8 @@ class LiteLLMProvider:
             "max_retries": 0,
             "drop_params": True,  # some models take no temperature: better without it than not at all
         }
+        if marks_prefixes(self.model):
+            mark_prefixes(arguments["messages"], goes_on=bool(request.tools) or len(request.messages) > 2)
         if request.tools:
             arguments["tools"] = tools_out(request.tools, names)
         if request.schema is not None and self.supports_schema:
@@ -146,12 +153,17 @@ class LiteLLMProvider:
     async def _stream(self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText) -> Any:
         chunks: list[Any] = []
         size = 0
-        stream = await litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
+        patience = self._first_token_seconds
+        opening = litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
+        stream = await self._unless_silent(opening, patience)
         try:
-            async for chunk in _idle_bounded(stream, self._idle_seconds, self._name):
+            pieces = aiter(stream)
+            while (chunk := await self._unless_silent(anext(pieces, None), patience)) is not None:
                 chunks.append(chunk)
                 text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
                 size += len(text)
+                if _says_something(chunk):
+                    patience = self._idle_seconds
                 if size > MAX_REPLY_CHARS:
                     raise ModelError(f"{self._name} does not stop writing: cut off at {MAX_REPLY_CHARS} characters.",
                                      "malformed")  # fmt: skip
@@ -163,6 +175,16 @@ class LiteLLMProvider:
         if whole is None:
             raise ModelError(f"{self._name} ended its answer before it began: try again.", "server")
         return whole
+
+    async def _unless_silent(self, arrival: Awaitable[Any], seconds: float) -> Any:
+        """Return what arrives; what has arrived before is dropped with the call when nothing does for too long."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await arrival
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ModelError(f"{self._name} sent nothing for {seconds:g} s while it streamed.", "timeout") from None
 
     def _reply(self, response: Any, names: ToolNames) -> ModelReply:
         if not getattr(response, "choices", None):
@@ -197,9 +219,7 @@ def warm() -> None:
 
 def _litellm() -> ModuleType:
     """Return litellm, imported without its warnings, network look-ups, banners and log lines."""
-    optouts.apply()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with vendors.importing():
         import litellm
 
         if not litellm.suppress_debug_info:  # the mark that this is the first time
@@ -240,18 +260,10 @@ def _quiet(litellm: ModuleType) -> Iterator[None]:
         is_internal_call.reset(token)
 
 
-async def _idle_bounded(stream: Any, seconds: float, name: str) -> AsyncIterator[Any]:
-    """Yield what arrives; raise when nothing does for too long."""
-    chunks = aiter(stream)
-    while True:
-        try:
-            async with asyncio.timeout(seconds):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise ModelError(f"{name} fell silent for {seconds:g} s in the middle of its answer.", "timeout") from None
-        yield chunk
+def _says_something(chunk: Any) -> bool:
+    """Return whether the model has begun to answer; some servers open the stream long before it does."""
+    delta = chunk.choices[0].delta if chunk.choices else None
+    return bool(delta is not None and (delta.content or delta.tool_calls or getattr(delta, "reasoning_content", None)))
 
 
 async def _close_stream(stream: Any) -> None:

@@ -71,11 +71,18 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as the provider counted them."""
+    """Tokens of one call, as the provider counted them.
+
+    Attributes:
+        prompt_tokens: All of the prompt.
+        cached_tokens: Those of the prompt that came from the provider's cache.
+        written_tokens: Those of the prompt that the provider put into its cache and charges for as such.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,9 @@ _CHAT = frozenset({"chat", "responses", "completion"})
 _KEPT = frozenset({
     "litellm_provider", "max_input_tokens", "max_tokens", "supports_response_schema", "tiered_pricing",
 })  # fmt: skip
-_COSTS = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
+_COSTS = (
+    "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "cache_creation_input_token_cost",
+)  # fmt: skip
 _STEPS = (128, 200, 256, 272)
 
 
@@ -37,6 +39,7 @@ class Price:
         cached: Of a prompt token that came from the provider's cache; None when that is not known: then as `input`.
         above: Prompt tokens from which on `beyond` holds for the whole call; 0 where the price has no such step.
         beyond: The price of such long calls.
+        written: Of a prompt token that the provider puts into its cache; None when that is not known: then as `input`.
     """
 
     input: Decimal
@@ -44,6 +47,7 @@ class Price:
     cached: Decimal | None = None
     above: int = 0
     beyond: Price | None = None
+    written: Decimal | None = None
 
     @property
     def free(self) -> bool:
@@ -77,8 +81,11 @@ def cost(price: Price | None, usage: Usage) -> Decimal | None:
         price = price.beyond
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     cached_price = price.input if price.cached is None else price.cached
-    fresh = usage.prompt_tokens - cached
-    return fresh * price.input + cached * cached_price + usage.completion_tokens * price.output
+    written = min(usage.written_tokens, usage.prompt_tokens - cached)
+    written_price = price.input if price.written is None else price.written
+    fresh = usage.prompt_tokens - cached - written
+    prompt = fresh * price.input + cached * cached_price + written * written_price
+    return prompt + usage.completion_tokens * price.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ def _price(row: Mapping[str, Any]) -> Price | None:
     for step in _STEPS:
         beyond = _price_at(row, f"_above_{step}k_tokens", base)
         if beyond is not None:
-            return Price(base.input, base.output, base.cached, step * 1000, beyond)
+            return replace(base, above=step * 1000, beyond=beyond)
     return base
 
 
@@ -202,7 +209,8 @@ def _price_at(row: Mapping[str, Any], suffix: str, base: Price | None = None) ->
         into, out = base.input if into is None else into, base.output if out is None else out
     if into is None or out is None:
         return None
-    return Price(into, out, _decimal(row.get(f"cache_read_input_token_cost{suffix}")))
+    cached, written = (_decimal(row.get(f"cache_{way}_input_token_cost{suffix}")) for way in ("read", "creation"))
+    return Price(into, out, cached, written=written)
 
 
 def _decimal(value: Any) -> Decimal | None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from quarterdeck.models.attempt import Attempt
+from quarterdeck.models.breaker import Breaker
 from quarterdeck.models.budget import Budget
+from quarterdeck.models.cache import Cache
+from quarterdeck.models.fallback import Fallback
+from quarterdeck.models.rate_limit import RateLimit
 from quarterdeck.models.retry import Retry
 from quarterdeck.models.stages import Answer, Deadline, Replay, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from quarterdeck.models.catalog import ResolvedModel
+    from quarterdeck.models.circuits import Circuits
     from quarterdeck.models.port import Provider
     from quarterdeck.models.prices import Price
-    from quarterdeck.spec.limits import BudgetSpec
     from quarterdeck.spec.models import CacheSpec, RateSpec
 
 
@@ -42,16 +47,28 @@ class Models(Protocol):
         ...
 
 
-def build_port(models: Models, *, budgets: Sequence[BudgetSpec] = (), retry_base: float = 0.5) -> Stage:
-    """Return the only way to a model. From outside to inside: replay and journal, retry, budget, deadline, provider.
+def build_port(models: Models, *, retry_base: float = 0.5, circuits: Circuits | None = None) -> Stage:
+    """Return the only way to a model, its stages from outside to inside.
+
+    Price and rate belong to the model that is really called, so their stages stand inside the fallback.
 
     Args:
         models: Answers what the stages ask about a model.
-        budgets: What all runs on the database may use together.
         retry_base: Seconds that the first wait before another attempt takes at most.
+        circuits: What is known of the health of each model; known to this port alone when None.
     """
-    stage: Stage = Answer(models.provider)
-    stage = Deadline(stage)
-    stage = Budget(stage, models.price_of)
-    stage = Retry(stage, base=retry_base)
-    return Replay(stage)
+    stages: tuple[Callable[[Stage], Stage], ...] = (
+        lambda inner: Replay(inner),
+        lambda inner: Cache(inner, models.cache_of),
+        lambda inner: Fallback(inner, models.chain),
+        lambda inner: Retry(inner, base=retry_base),
+        lambda inner: Breaker(inner, circuits),
+        lambda inner: Budget(inner, models.price_of),
+        lambda inner: RateLimit(inner, models.rate_of),
+        lambda inner: Attempt(inner),
+        lambda inner: Deadline(inner),
+    )
+    port: Stage = Answer(models.provider)
+    for around in reversed(stages):
+        port = around(port)
+    return port

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from quarterdeck.errors import SpecError
 from quarterdeck.spec.crossref import check_crew
-from quarterdeck.spec.load import load_crew, load_models, read_role
+from quarterdeck.spec.load import check_pins, load_crew, load_limits, read_role
 from quarterdeck.spec.problem import Problem
 from quarterdeck.spec.text import read_document
 from quarterdeck.spec.workspace import Workspace
@@ -33,7 +33,11 @@ def check_workspace(workspace: Workspace, known_tools: Collection[str] | None = 
         except SpecError as error:
             problems |= set(error.problems)
     try:
-        load_models(workspace)
+        problems |= set(check_pins(workspace))
+    except SpecError as error:
+        problems |= set(error.problems)
+    try:
+        load_limits(workspace)
     except SpecError as error:
         problems |= set(error.problems)
     return sorted(problems)

@@ -157,3 +157,9 @@ class CrewSpec(Declared):
     report: Name | None = Field(
         default=None, description="The task whose output is the run's; the last one by default."
     )
+
+    @property
+    def plan_models(self) -> tuple[str, ...]:
+        """The groups and models of planners and executors, each once; none where nobody plans."""
+        plans = [plan for agent in self.agents.values() if (plan := agent.plan or self.plan)]
+        return tuple(dict.fromkeys(name for plan in plans for name in (plan.planner, plan.executor)))

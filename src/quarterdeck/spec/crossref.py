@@ -145,6 +145,8 @@ class _Checks:
             yield Finding(place, f'no tool "{tool}"{_hint(tool, self.known_tools)}')
 
     def _granted(self, place: Place, task: TaskSpec) -> Iterator[Finding]:
+        if task.run and task.model:
+            yield Finding((*place, "model"), "a task that runs a function asks no model")
         if task.run and (task.tools or task.begin):
             key = "tools" if task.tools else "begin"
             yield Finding((*place, key), "a task that runs a function has no agent to use tools")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from quarterdeck.errors import SpecError
-from quarterdeck.spec.crew import CrewSpec, RoleSpec
+from quarterdeck.spec.crew import CrewSpec, PlanSpec, RoleSpec
 from quarterdeck.spec.crossref import check_crew
-from quarterdeck.spec.models import ModelEntry, ModelsConfig, read_models
+from quarterdeck.spec.limits import LimitsConfig, read_limits
+from quarterdeck.spec.models import AUTO, ModelEntry, ModelsConfig, not_pinned, read_models, unpinned
+from quarterdeck.spec.pins import in_production, is_pinned
 from quarterdeck.spec.problem import Problem, did_you_mean
 from quarterdeck.spec.sentences import Finding, covered, findings
 from quarterdeck.spec.text import Document, Place, read_document
@@ -58,6 +61,22 @@ def load_models(workspace: Workspace) -> ModelsConfig:
     return config
 
 
+def load_limits(workspace: Workspace) -> LimitsConfig:
+    """Read `config/limits.yaml` of a workspace, else the starter's; without either, runs share no budget.
+
+    Raises:
+        SpecError: The file is wrong; carries every problem.
+    """
+    path = workspace.config_path("limits.yaml")
+    if path is None:
+        return LimitsConfig()
+    document = read_document(path, workspace.shown(path))
+    config, found = read_limits(document)
+    if config is None or found:
+        raise SpecError(sorted(_problems(document, found)))
+    return config
+
+
 def read_crew(
     document: Document, workspace: Workspace, known_tools: Collection[str] | None = None
 ) -> tuple[CrewSpec | None, list[Problem]]:
@@ -86,15 +105,51 @@ def read_role(document: Document) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def check_models(crew: CrewSpec, workspace: Workspace) -> list[Finding]:
-    """Return the agents whose model is not known; a models file that is wrong itself is not looked into."""
+    """Return where a model is named that is not known, or in production is not pinned.
+
+    A models file that is wrong itself is not looked into.
+    """
     config = _models(workspace)
     if config is None:
         return []
-    return [
-        Finding(("agents", name, "model"), f'no group or model "{agent.model}"{_hint(agent.model, config)}')
-        for name, agent in crew.agents.items()
-        if agent.model and not config.knows(agent.model)
-    ]
+    found = []
+    production = in_production(config, os.environ)
+    for place, name in _named_models(crew):
+        if not config.knows(name):
+            found.append(Finding(place, f'no group or model "{name}"{_hint(name, config)}'))
+        elif production and name != AUTO and name not in config.groups and not is_pinned(name, config):
+            found.append(Finding(place, not_pinned(name)))
+    return found
+
+
+def check_pins(workspace: Workspace) -> list[Problem]:
+    """Return, in production, the models of `config/models.yaml` whose names can change their meaning.
+
+    Raises:
+        SpecError: The file is wrong.
+    """
+    config = load_models(workspace)
+    path = workspace.config_path("models.yaml")
+    if path is None or not in_production(config, os.environ):
+        return []
+    document = read_document(path, workspace.shown(path))
+    return _problems(document, unpinned(config, document))
+
+
+def _named_models(crew: CrewSpec) -> Iterator[tuple[Place, str]]:
+    """Yield each name of a group or model in a crew, with its place."""
+    for name, agent in crew.agents.items():
+        if agent.model:
+            yield ("agents", name, "model"), agent.model
+    for name, task in crew.tasks.items():
+        if task.model:
+            yield ("tasks", name, "model"), task.model
+    plans: list[tuple[Place, PlanSpec | None]] = [(("plan",), crew.plan)]
+    plans += [(("agents", name, "plan"), agent.plan) for name, agent in crew.agents.items()]
+    for place, plan in plans:
+        if plan is not None:
+            yield (*place, "planner"), plan.planner
+            yield (*place, "executor"), plan.executor
 
 
 def _problems(document: Document, found: list[Finding]) -> list[Problem]:
@@ -102,6 +157,8 @@ def _problems(document: Document, found: list[Finding]) -> list[Problem]:
 
 
 def _hint(model: str, config: ModelsConfig) -> str:
+    if model == AUTO:
+        return ": none of the groups in routing.ladder is declared in config/models.yaml"
     return did_you_mean(model, config.names()) or (
         f"; there are {', '.join(config.names())}, and any provider/model such as openai/{model}"
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from quarterdeck.spec.crew import Declared, Name
+from quarterdeck.spec.pins import HOW_TO_PIN, is_pinned
 from quarterdeck.spec.problem import did_you_mean
 from quarterdeck.spec.sentences import Finding, findings
-from quarterdeck.spec.text import Document
+from quarterdeck.spec.text import Document, Place
 
 AUTO = "auto"
 """The name that agents give in the place of a group, to have one chosen by `routing`."""
@@ -52,9 +54,12 @@ class GroupSpec(Declared):
 class RoutingSpec(Declared):
     """How `model: auto` chooses: it starts with the first group and goes up on a measured signal."""
 
-    ladder: Annotated[tuple[Name, ...], Field(min_length=1)] = ("cheap", "expensive")
+    ladder: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = ("cheap", "expensive")
     confidence: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.6, description="An answer whose own `confidence` is below this goes up."
+    )
+    forced: dict[Name, Name] = Field(
+        default_factory=dict, description="Tasks for which the choice is made: each with its group. For tests."
     )
 
 
@@ -72,6 +77,13 @@ class ModelEntry(Declared):
         default=None, description="The environment variable that holds the key; keys never stand in files."
     )
     json_schema: bool | None = Field(default=None, description="Whether it can be held to a JSON Schema.")
+    first_token_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=60.0,
+        description="Silence before a streamed answer begins that ends the attempt.",
+    )
+    idle_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="Silence within a streamed answer that ends the attempt."
+    )
     rate: RateSpec | None = None
     pinned: bool = Field(default=False, description="Its name always means the same model, though it has no date.")
 
@@ -99,7 +111,13 @@ class ModelsConfig(Declared):
 
     def knows(self, name: str) -> bool:
         """Return whether a name is a group, a declared model, or has the form `provider/model`."""
-        return name == AUTO or name in self.groups or name in self.models or "/" in name
+        if name == AUTO:
+            return bool(self.rungs())
+        return name in self.groups or name in self.models or "/" in name
+
+    def rungs(self) -> tuple[str, ...]:
+        """Return the groups from which `auto` chooses: those of `routing.ladder` that there are."""
+        return tuple(group for group in self.routing.ladder if group in self.groups)
 
     def names(self) -> list[str]:
         """Return the names of groups and declared models."""
@@ -114,18 +132,54 @@ def read_models(document: Document) -> tuple[ModelsConfig | None, list[Finding]]
     if not config.knows(config.default):
         what = f'no group or model "{config.default}"{did_you_mean(config.default, config.names())}'
         found.append(Finding(("default",), what))
+    found += [*_group_findings(config, document), *_routing_findings(config)]
+    return config, found
+
+
+def _group_findings(config: ModelsConfig, document: Document) -> Iterator[Finding]:
+    for key, named in (("groups", config.groups), ("models", config.models)):
+        if AUTO in named:
+            yield Finding((key, AUTO), f'"{AUTO}" stands for routing; choose another name')
     for group, spec in config.groups.items():
         for index, member in enumerate(spec.models):
             if member not in config.models and "/" not in member:
                 what = f'no model "{member}" under models{did_you_mean(member, config.models)}'
-                found.append(Finding(("groups", group, index), what))
+                yield Finding(_member(document, group, index), what)
         for index, other in enumerate(spec.fallback):
-            if other not in config.groups:
-                what = f'no group "{other}"{did_you_mean(other, config.groups)}'
-                found.append(Finding(("groups", group, "fallback", index), what))
-    if "routing" in config.model_fields_set:
+            yield from _group(("groups", group, "fallback", index), other, config)
+
+
+def _routing_findings(config: ModelsConfig) -> Iterator[Finding]:
+    if "ladder" in config.routing.model_fields_set:
         for index, rung in enumerate(config.routing.ladder):
-            if rung not in config.groups:
-                what = f'no group "{rung}"{did_you_mean(rung, config.groups)}'
-                found.append(Finding(("routing", "ladder", index), what))
-    return config, found
+            yield from _group(("routing", "ladder", index), rung, config)
+    for task, group in config.routing.forced.items():
+        yield from _group(("routing", "forced", task), group, config)
+
+
+def _group(place: Place, name: str, config: ModelsConfig) -> Iterator[Finding]:
+    if name not in config.groups:
+        yield Finding(place, f'no group "{name}"{did_you_mean(name, config.groups)}')
+
+
+def unpinned(config: ModelsConfig, document: Document) -> list[Finding]:
+    """Return the models of a file whose names can change their meaning: mistakes in production."""
+    found = []
+    if config.default not in (AUTO, *config.groups) and not is_pinned(config.default, config):
+        found.append(Finding(("default",), not_pinned(config.default)))
+    for group, spec in config.groups.items():
+        for index, member in enumerate(spec.models):
+            if not is_pinned(member, config):
+                found.append(Finding(_member(document, group, index), not_pinned(member)))
+    return found
+
+
+def not_pinned(name: str) -> str:
+    """Return what is wrong with a name that can change its meaning, and what would be right."""
+    return f'"{name}" can change its meaning, and this is production; {HOW_TO_PIN}'
+
+
+def _member(document: Document, group: str, index: int) -> Place:
+    """Return the place of a model of a group, which is a list or a mapping that holds it."""
+    place: Place = ("groups", group, "models", index)
+    return place if place in document.positions else ("groups", group, index)

@@ -56,6 +56,7 @@ _KINDS = {
 _FORMS = {
     r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$": "a name: a letter, then at most 63 letters, digits, _ or -",
     r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,127}$": "a tool's name, such as documents.search",
+    r"^[A-Za-z][A-Za-z0-9_]{0,39}$": "a step's id: a letter, then at most 39 letters, digits or _",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "a file name such as report.md; it is written into the run's own folder",
     r"^https?://[^\s]{1,500}$": "an address that begins with http:// or https://",
     r"^[A-Za-z_][A-Za-z0-9_]{0,99}$": "the name of an environment variable, never the key itself",

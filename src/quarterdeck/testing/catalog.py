@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quarterdeck.models.catalog import Catalog, ResolvedModel
 from quarterdeck.models.prices import FREE, Price
+from quarterdeck.spec.models import AUTO, RoutingSpec
 
 if TYPE_CHECKING:
     from quarterdeck.models.port import Provider
@@ -20,6 +21,7 @@ class ScriptedCatalog(Catalog):
         context: Tokens that it is taken to read.
         price: Per token; free by default, None for unknown.
         supports_schema: Whether answers can be held to a JSON Schema.
+        routing: How `auto` chooses; a map `forced` from tasks to groups pins the choice in a test.
 
     Example:
         Crew(spec, catalog=ScriptedCatalog(ScriptedModel([text("Done.")]))).kickoff()
@@ -32,15 +34,31 @@ class ScriptedCatalog(Catalog):
         context: int = 32_768,
         price: Price | None = FREE,
         supports_schema: bool = True,
+        routing: RoutingSpec | None = None,
     ) -> None:
         self._model_under_test = model
         self._context = context
         self._price = price
         self._supports_schema = supports_schema
+        self._routing = routing or RoutingSpec()
 
     def resolve(self, wanted: str = "") -> ResolvedModel:
-        """Return the model under test by the name asked for."""
-        return ResolvedModel(wanted or "scripted", "litellm", self._context, self._price, self._supports_schema)
+        """Return the model under test by the name asked for; for `auto` by that of the ladder's first rung."""
+        name = self._routing.ladder[0] if self.routes(wanted) else wanted or "scripted"
+        return ResolvedModel(name, "litellm", self._context, self._price, self._supports_schema)
+
+    def routes(self, wanted: str = "") -> bool:
+        """Return whether the name is `auto`."""
+        return wanted == AUTO
+
+    def ladder(self) -> tuple[ResolvedModel, ...]:
+        """Return the model under test by the name of each rung."""
+        return tuple(self.resolve(rung) for rung in self._routing.ladder)
+
+    @property
+    def routing(self) -> RoutingSpec:
+        """How `auto` chooses."""
+        return self._routing
 
     def provider(self, model: ResolvedModel | str) -> Provider:
         """Return the provider under test."""

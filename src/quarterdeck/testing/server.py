@@ -30,6 +30,7 @@ class HttpAnswer:
         headers: More response headers, such as `Retry-After`.
         delay: Seconds before the first byte.
         hang: Never ends: no byte at all, or, in a stream, silence after the first piece.
+        stall: In a stream: silence after so many pieces, the first of which only opens it; 0 for no silence.
         finish: Overrides the finish reason.
         prompt_tokens: Reported usage; None leaves usage out.
         cached_tokens: How many of the prompt tokens came from the provider's cache.
@@ -42,6 +43,7 @@ class HttpAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
     hang: bool = False
+    stall: int = 0
     finish: str = ""
     prompt_tokens: int | None = 10
     completion_tokens: int = 5
@@ -266,6 +268,9 @@ class _Connection(asyncio.Protocol):
         if ready.answer.hang:
             if streams:
                 self.transport.write(ready.pieces[0])
+            return
+        if streams and ready.answer.stall:
+            self.transport.writelines(ready.pieces[: ready.answer.stall])
             return
         if streams:
             self.transport.writelines(ready.pieces)

@@ -50,7 +50,7 @@ def mistakes(tool: Tool, arguments: dict[str, Any], later: Collection[str] = ())
         later: The names of those whose values are known when the call is made; only their names are checked.
     """
     known = tool.parameters.get("properties", {})
-    unknown = [words for name in later if name not in known for words in [_unknown(name, known)]]
+    unknown = [_unknown(name, known) for name in later if name not in known]
     return [*unknown, *(words for name, words in _checked(tool, arguments)[1] if name not in later)][:MAX_PROBLEMS]
 
 
@@ -66,7 +66,7 @@ def _checked(tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], lis
         valid = tool.validator.validate_python(given)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        return given, [*problems, *((str((problem["loc"] or ("",))[0]), _in_words(problem)) for problem in found)]
+        return given, [*problems, *((_argument(problem), _in_words(problem)) for problem in found)]
     return (valid.model_dump() if isinstance(valid, BaseModel) else dict(valid)), problems
 
 
@@ -78,6 +78,10 @@ def _allowed_bytes(tool: Tool) -> int:
     """Return the limit, wider for a tool that itself declares a longer text (`maxLength`), such as a file's content."""
     declared: list[int] = [part.get("maxLength", 0) for part in tool.parameters.get("properties", {}).values()]
     return MAX_BYTES + 4 * sum(length for length in declared if length > MAX_BYTES)
+
+
+def _argument(problem: Any) -> str:
+    return next((str(part) for part in problem["loc"] if not str(part).startswith("function-")), "")
 
 
 def _in_words(problem: Any) -> str:
@@ -93,12 +97,9 @@ def _against_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> Iterat
     from jsonschema import Draft202012Validator  # only tools that bring a bare schema need it
 
     for problem in Draft202012Validator(schema).iter_errors(arguments):
-        if problem.validator == "required":  # says which one in its words alone
-            for name in sorted(set(problem.validator_value) - set(problem.instance)):
-                yield name if not problem.absolute_path else "", f"'{name}' is a required property"
-            continue
         where = ".".join(map(str, problem.absolute_path))
-        yield where.split(".")[0], f'"{where}": {problem.message[:300]}' if where else problem.message[:300]
+        missing = problem.message.partition(" is a required")[0].strip("'") if problem.validator == "required" else ""
+        yield where.split(".")[0] or missing, f'"{where}": {problem.message[:300]}' if where else problem.message[:300]
 
 
 def _all_of(tool: Tool, problems: list[str]) -> str:

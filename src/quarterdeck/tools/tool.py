@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.models.port import ToolOffer
+from quarterdeck.tools.manifest import Manifest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -24,6 +25,7 @@ class Tool:
         function: The function itself, sync or async.
         takes_context: Whether it wants a `ToolContext` as its `context` argument.
         timeout: Seconds a call may take.
+        manifest: What is declared of it: effect, owner, sinks and the rest.
         validator: Checks the arguments, compiled once; without one they are checked by `parameters`.
     """
 
@@ -33,6 +35,7 @@ class Tool:
     function: Callable[..., Any]
     takes_context: bool = False
     timeout: float = 60.0
+    manifest: Manifest = field(default_factory=Manifest, compare=False)
     validator: TypeAdapter[Any] | None = field(default=None, repr=False, compare=False)
 
     def offer(self) -> ToolOffer:

@@ -32,6 +32,7 @@ print(f"\\n{code} {time.process_time():.3f} {','.join(loaded)}")
         (["graph", "hello"], {"sqlalchemy"}, 0.4),
         (["runs", "list"], set(), 0.6),
         (["models", "list"], {"sqlalchemy"}, 0.6),
+        (["models", "compare", "--help"], {"sqlalchemy"}, 0.25),
     ],
 )
 def test_command_loads_no_vendor(workspace: Path, arguments: list[str], more: set[str], cpu: float) -> None:

@@ -42,7 +42,7 @@ def test_json_ends_with_exactly_one_result(cli: Any, workspace: Path, script: Ca
     assert all("kind" in event and event["kind"] != "text" for event in events)
     assert set(result) == {
         "run_id", "status", "code", "evidence", "output", "files", "model_calls", "tool_calls", "tokens", "cost_usd",
-        "seconds",
+        "seconds", "degraded",
     }  # fmt: skip
     assert result["run_id"] == events[0]["run_id"]
     assert (result["status"], result["code"], result["cost_usd"]) == ("succeeded", "goal_met", 0.0)

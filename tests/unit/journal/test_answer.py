@@ -13,7 +13,7 @@ from quarterdeck.journal.events import Decision, LimitsRaised, RunWaiting
 from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store
 
-DROPPED = "INSERT INTO rates (model, next_request_at, next_token_at) VALUES ('m', 1, 2)"
+DROPPED = "INSERT INTO rates (model, next_request_at, tokens) VALUES ('m', 1, '{}')"
 
 
 async def start(store: Store) -> RunJournal:

@@ -11,7 +11,7 @@ from quarterdeck.errors import ModelError
 from quarterdeck.models.catalog import Catalog
 from quarterdeck.models.litellm_provider import LiteLLMProvider
 from quarterdeck.models.prices import FREE, Price
-from quarterdeck.spec.models import ModelsConfig
+from quarterdeck.spec.models import ModelsConfig, RateSpec, RoutingSpec
 
 OPENAI = "openai/gpt-4o-mini-2024-07-18"
 ANTHROPIC = "anthropic/claude-haiku-4-5-20251001"
@@ -134,3 +134,83 @@ def test_describe_lists_each_model_once() -> None:
     assert list(listed) == ["local", "openai/ours", "openai/gpt-4o", OPENAI, ANTHROPIC]
     assert [one.key for one in listed.values()] == ["none needed", "missing", "none needed", "set", "missing"]
     assert listed[OPENAI].groups == ("cheap", "hosted")
+
+
+ROUTED = CONFIG.model_copy(
+    update={
+        "groups": ModelsConfig.model_validate({
+            "default": "a/b",
+            "groups": {
+                "cheap": [OPENAI, "local"], "middle": {"models": [ANTHROPIC]}, "expensive": [OPENAI, "local"],
+                "loose": ["openai/gpt-4o-mini"], "half": {"models": [OPENAI], "fallback": ["loose"]},
+            },
+        }).groups,
+        "routing": RoutingSpec(ladder=("cheap", "middle", "expensive", "missing")),
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [({}, ["local"]), ({"ANTHROPIC_API_KEY": "x"}, ["local", ANTHROPIC]), ({"OPENAI_API_KEY": "x"}, [OPENAI]),
+     ({"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "x"}, [OPENAI, ANTHROPIC])],
+)  # fmt: skip
+def test_auto_chooses_from_the_usable_rungs_each_model_once(environ: dict[str, str], names: list[str]) -> None:
+    catalog = Catalog(ROUTED, environ)
+    assert [model.name for model in catalog.ladder()] == names
+    assert [model.name for model in catalog.candidates("auto")] == names
+    assert catalog.resolve("auto") == catalog.ladder()[0]
+    assert catalog.resolve("auto").group == "cheap"
+    assert catalog.routes("auto") and not catalog.routes("cheap") and not catalog.routes()
+    assert [model.name for model in catalog.candidates("local")] == ["local"]
+
+
+def test_auto_without_a_rung_says_why() -> None:
+    nothing = ROUTED.model_copy(update={"routing": RoutingSpec(ladder=("missing",))})
+    with pytest.raises(ModelError, match=r"missing \(routing.ladder\)") as caught:
+        Catalog(nothing, {}).resolve("auto")
+    assert caught.value.kind == "no_model"
+    no_key = ROUTED.model_copy(update={"routing": RoutingSpec(ladder=("middle",))})
+    with pytest.raises(ModelError, match="ANTHROPIC_API_KEY") as caught:
+        Catalog(no_key, {}).resolve("auto")
+    assert caught.value.kind == "no_key"
+
+
+def test_auto_can_be_the_default() -> None:
+    catalog = Catalog(ROUTED.model_copy(update={"default": "auto"}), {})
+    assert catalog.routes() and catalog.resolve().name == "local"
+
+
+KEYS = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "x", "OUR_KEY": "x"}
+
+
+@pytest.mark.parametrize("wanted", ["openai/gpt-4o-mini", "loose", "half", "openai/ours", "gpt-4o"])
+def test_production_refuses_what_can_change_its_meaning(wanted: str) -> None:
+    assert Catalog(ROUTED, KEYS).resolve(wanted)
+    with pytest.raises(ModelError, match="can change its meaning") as caught:
+        Catalog(ROUTED, {**KEYS, "QUARTERDECK_PROFILE": "production"}).resolve(wanted)
+    assert caught.value.kind == "unpinned"
+
+
+@pytest.mark.parametrize("wanted", [OPENAI, "cheap", "middle", "local", "auto"])
+def test_production_takes_what_is_pinned(wanted: str) -> None:
+    assert Catalog(ROUTED, {**KEYS, "QUARTERDECK_PROFILE": "production"}).resolve(wanted).pinned
+
+
+def test_what_is_declared_for_a_bare_name_holds_for_its_whole_name() -> None:
+    config = ModelsConfig.model_validate({
+        "default": "gpt-4o", "profile": "production", "models": {"gpt-4o": {"pinned": True, "price": "free"}},
+    })  # fmt: skip
+    catalog = Catalog(config, {"OPENAI_API_KEY": "x"})
+    model = catalog.resolve()
+    assert (model.name, model.pinned, catalog.price_of(model.name)) == ("openai/gpt-4o", True, FREE)
+
+
+def test_listings_say_what_is_pinned_and_how_fast() -> None:
+    config = ModelsConfig.model_validate({
+        "default": "openai/gpt-4o",
+        "models": {"openai/gpt-4o": {"rate": {"requests": 60}}, "local": {"provider": "embedded"}},
+    })  # fmt: skip
+    listings = {listing.model.name: listing for listing in Catalog(config, {}).describe()}
+    assert [listing.model.pinned for listing in listings.values()] == [False, True]
+    assert listings["openai/gpt-4o"].rate == RateSpec(requests=60)

@@ -177,7 +177,7 @@ async def test_rate_limit_says_how_long_to_wait(loopback_model: OpenAIServer, st
                 await model.answer(ask(), (lambda text: None) if streamed else None)
             waits.append(caught.value.retry_after)
             kinds.append(caught.value.kind)
-    assert kinds[:4] == ["rate_limited"] * 4
+    assert kinds == ["rate_limited"] * 4 + ["no_quota"]
     assert waits[0] == 7
     assert waits[1] is not None and 55 < waits[1] <= 60
     assert waits[2:4] == [1.5, None]
@@ -187,7 +187,7 @@ async def test_rate_limit_says_how_long_to_wait(loopback_model: OpenAIServer, st
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(500, "server"), (502, "server"), (503, "server"), (404, "no_model"), (400, "refused"), (401, "no_key"),
-     (403, "no_key"), (408, "timeout"), (422, "refused")],
+     (403, "no_key"), (408, "timeout"), (422, "refused"), (402, "no_quota")],
 )  # fmt: skip
 async def test_statuses(loopback_model: OpenAIServer, status: int, kind: str) -> None:
     loopback_model.script(HttpAnswer("went wrong\nbadly", status=status))
@@ -253,6 +253,27 @@ async def test_a_stream_that_falls_silent_times_out(loopback_model: OpenAIServer
             await model.answer(ask(), lambda text: None)
         assert caught.value.kind == "timeout"
         await eventually(lambda: loopback_model.counts.aborted == 1)
+
+
+@pytest.mark.parametrize("began", [False, True])
+async def test_silence_before_and_within_an_answer_have_bounds_of_their_own(
+    loopback_model: OpenAIServer, began: bool
+) -> None:
+    """The loopback server opens the stream at once; that alone is no beginning of an answer."""
+    loopback_model.script(HttpAnswer("a b c", stall=2 if began else 1))
+    bounds = {"first_token_seconds": 0.3, "idle_seconds": 0.1} if began else {"first_token_seconds": 0.2}
+    pieces: list[str] = []
+    async with provider(loopback_model, **bounds) as model:
+        with pytest.raises(ModelError, match=f"sent nothing for {0.1 if began else 0.2} s") as caught:
+            await model.answer(ask(), pieces.append)
+    assert caught.value.kind == "timeout"
+    assert pieces == (["a "] if began else [])
+
+
+async def test_a_slow_beginning_is_waited_for(loopback_model: OpenAIServer) -> None:
+    loopback_model.script(HttpAnswer("a b", delay=0.3))
+    async with provider(loopback_model, first_token_seconds=5.0, idle_seconds=0.1) as model:
+        assert (await model.answer(ask(), lambda text: None)).text == "a b"
 
 
 async def test_answers_that_are_no_completions(loopback_model: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,9 @@ def test_what_comes_with_quarterdeck_fits_them(file: Path) -> None:
     validate(read_document(file).data, "crew.json" if file.parent.name == "crews" else "role.json")
 
 
-def test_the_models_file_fits() -> None:
-    validate(read_document(starter() / "config" / "models.yaml").data, "models.json")
+@pytest.mark.parametrize("name", ["models", "limits"])
+def test_the_files_of_the_configuration_fit(name: str) -> None:
+    validate(read_document(starter() / "config" / f"{name}.yaml").data, f"{name}.json")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""Runs every case with each model, as normal runs that are recorded in the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from quarterdeck.engine.concurrency import side_by_side
+from quarterdeck.errors import JournalError, QuarterdeckError
+from quarterdeck.journal.spending import ModelCall, Sum, find_run, spending
+
+if TYPE_CHECKING:
+    from quarterdeck.engine.crew import Crew
+    from quarterdeck.engine.result import Result
+    from quarterdeck.evaluation.cases import Case
+    from quarterdeck.evaluation.checks import Checker
+    from quarterdeck.evaluation.purse import Purse
+
+CONCURRENCY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of one case with one model.
+
+    Attributes:
+        repeat: Counted from 1.
+        run_id: Empty when the run could not even start.
+        why: Why it did not pass, in words.
+        usd: None when a price is not known.
+        seconds: Wall time of the run.
+        stand_ins: Calls that were not answered by the model asked: from the cache, or by a fallback.
+    """
+
+    case: str
+    model: str
+    repeat: int
+    run_id: str
+    status: str
+    code: str
+    passed: bool
+    why: tuple[str, ...]
+    usd: Decimal | None
+    seconds: float
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    stand_ins: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and answers together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+OnTrial = Callable[[Trial], None]
+
+
+async def run_trials(
+    crew: Crew, models: Sequence[str], cases: Sequence[Case], checker: Checker, purse: Purse, on_trial: OnTrial, *,
+    repeat: int = 1, concurrency: int = CONCURRENCY,
+) -> None:  # fmt: skip
+    """Run every case with each model, and hand over each trial as it ends; stop when the purse is empty.
+
+    The models take turns, so that what changes over time, such as the load of a provider, meets all of them alike.
+
+    Args:
+        crew: The crew; its agents all use the model under trial.
+        models: Groups or models.
+        cases: The cases.
+        checker: Judges the results.
+        purse: What all runs may cost together.
+        on_trial: Called with each trial.
+        repeat: How often each case is run with each model.
+        concurrency: Runs at once.
+
+    Raises:
+        JournalError: The database cannot be used.
+    """
+    waiting = deque(
+        (case, models[(turn + place) % len(models)], number)
+        for number in range(1, repeat + 1)
+        for turn, case in enumerate(cases)
+        for place in range(len(models))
+    )
+
+    async def work() -> None:
+        while waiting:
+            case, model, number = waiting.popleft()
+            if not await purse.take():
+                return
+            trial = None
+            try:
+                trial = await _try(crew, model, case, number, checker)
+            finally:
+                await purse.settle(trial.usd if trial else None)
+            on_trial(trial)
+
+    await side_by_side([work() for _ in range(min(concurrency, len(waiting)))])
+
+
+async def _try(crew: Crew, model: str, case: Case, number: int, checker: Checker) -> Trial:
+    try:
+        result = await crew.akickoff(case.inputs, model=model)
+    except JournalError:
+        raise
+    except QuarterdeckError as error:
+        return Trial(case.name, model, number, "", "failed", error.code, False, (str(error),), Decimal(0), 0.0)
+    why = await checker.failures(case, result)
+    used, stand_ins = await asyncio.to_thread(_used, crew, result)
+    return Trial(
+        case=case.name,
+        model=model,
+        repeat=number,
+        run_id=result.run_id,
+        status=result.status,
+        code=result.code,
+        passed=not why,
+        why=tuple(why),
+        usd=used.usd,
+        seconds=result.seconds,
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+        cached_tokens=used.cached_tokens,
+        stand_ins=stand_ins,
+    )
+
+
+def _used(crew: Crew, result: Result) -> tuple[Sum, int]:
+    used, stand_ins = Sum(), 0
+    for row in spending(crew.store, [find_run(crew.store, result.run_id)]):
+        used.add(row)
+        stand_ins += isinstance(row, ModelCall) and (row.source != "model" or row.degraded)
+    return used, stand_ins

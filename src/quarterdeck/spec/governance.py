@@ -1,0 +1,112 @@
+"""`config/governance.yaml`: what tools do to the world, and what of it needs a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from quarterdeck.spec.crew import Declared
+
+Effect = Literal["read", "write", "external", "irreversible"]
+"""What a call does: nothing, something that can be put back, something outside, something that cannot be undone."""
+
+Tier = Literal["autonomous", "notify", "approve", "forbidden"]
+"""Done; done and told; done once a person has approved it; never done, whoever asks."""
+
+Level = Literal["low", "medium", "high"]
+Autonomy = Literal["low", "medium", "high", "shadow"]
+"""The one dial of a deployment. In `shadow` nothing but reading is done; the call that would be is recorded."""
+
+SinkKind = Literal["recipient", "url", "path", "amount", "command", "other"]
+"""What a parameter decides: to whom, where to, how much, what is run."""
+
+Glob = Annotated[str, Field(pattern=r"^[A-Za-z_*][A-Za-z0-9_.*?@-]{0,127}$")]
+
+LEVELS: dict[Level, dict[Effect, Tier]] = {
+    "low": {"read": "autonomous", "write": "approve", "external": "approve", "irreversible": "forbidden"},
+    "medium": {"read": "autonomous", "write": "notify", "external": "approve", "irreversible": "approve"},
+    "high": {"read": "autonomous", "write": "autonomous", "external": "notify", "irreversible": "approve"},
+}
+"""What each position of the dial makes of an effect, where no rule says otherwise."""
+
+
+class ToolClass(Declared):
+    """What the operator says of some tools; it goes before what the tool's own file says."""
+
+    effect: Effect | None = None
+    owner: Annotated[str, Field(max_length=200)] | None = None
+    sinks: dict[str, SinkKind] | None = Field(default=None, description="Parameters that decide where to or how much.")
+    trusted: bool | None = Field(default=None, description="Whether what it returns may be acted upon.")
+    sensitive: bool | None = Field(default=None, description="Whether what it returns must not leave by an open sink.")
+    timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(default=None, description="Seconds a call.")
+    retries: dict[str, Annotated[int, Field(ge=0, le=10)]] | None = Field(
+        default=None, description="More attempts by class of error, such as `timeout: 2`."
+    )
+    idempotent: bool | None = Field(default=None, description="Whether a call made twice does no more than once.")
+    substitute: str | None = Field(default=None, description="The tool to call once where this one is down.")
+    version: str | None = None
+    deprecated: str | None = Field(default=None, description="From when on, and what to use in its place.")
+    isolated: bool | None = Field(default=None, description="Run in a process of its own that can be killed.")
+
+
+class PolicyRule(Declared):
+    """One rule; the first that matches a call decides."""
+
+    tools: tuple[Glob, ...] = ("*",)
+    effects: tuple[Effect, ...] = ()
+    crews: tuple[Glob, ...] = ("*",)
+    agents: tuple[Glob, ...] = ("*",)
+    when: str | None = Field(default=None, description="A condition on the arguments, such as `eur > 100`.")
+    tier: Tier
+    why: str = Field(default="", description="Shown to the person who has to approve.")
+
+
+class NotifySpec(Declared):
+    """Whom to tell of what needs a person. Secrets are named by their variable, never written here."""
+
+    webhook: Annotated[str, Field(pattern=r"^https?://[^\s]{1,500}$")] | None = None
+    webhook_secret_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None
+    slack_url_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None
+    email_to: tuple[Annotated[str, Field(max_length=254)], ...] = ()
+    email_from: Annotated[str, Field(max_length=254)] = ""
+    smtp_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = Field(
+        default=None, description="Holds smtp://user:password@host:port or smtps://..."
+    )
+
+
+class ApprovalSpec(Declared):
+    """How long an approval can be given and used."""
+
+    expires_hours: Annotated[float, Field(gt=0, le=24 * 90)] = 24.0
+
+
+class TrialSpec(Declared):
+    """New tools prove themselves before they act."""
+
+    verified_calls: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0, description="A tool that changes something stays in shadow until a person has agreed to so many."
+    )
+
+
+class RedactSpec(Declared):
+    """What is taken out of prompts before they leave the machine."""
+
+    pii: tuple[Literal["email", "phone", "iban", "credit_card", "person", "location", "ip"], ...] = ()
+    models: tuple[Glob, ...] = Field(default=("*",), description="For which models; the embedded one never leaves.")
+
+
+class GovernanceConfig(Declared):
+    """What tools may do in this workspace. Who is not named here and in no tool's file is forbidden."""
+
+    autonomy: Autonomy = "medium"
+    tools: dict[Glob, ToolClass] = Field(default_factory=dict, max_length=500)
+    rules: tuple[PolicyRule, ...] = Field(default=(), max_length=200)
+    levels: dict[Level, dict[Effect, Tier]] = Field(
+        default_factory=lambda: {level: dict(tiers) for level, tiers in LEVELS.items()}
+    )
+    approvals: ApprovalSpec = ApprovalSpec()
+    notify: NotifySpec = NotifySpec()
+    trial: TrialSpec = TrialSpec()
+    redact: RedactSpec = RedactSpec()
+    roots: dict[str, Any] = Field(default_factory=dict, description="Folders of the files tools, by name.")
