@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 
 from bench.crews import bare_arguments, crew_of, crewai_crew
@@ -38,11 +39,12 @@ def prepare(way: str, url: str, folder: Path) -> tuple[Step, Step]:
     """Return what runs one crew, and what frees in the end what all of them held."""
     import litellm
 
-    crew = crew_of(url, folder, tasks=AGENTS)
+    crew = crew_of(url, folder, tasks=AGENTS, numbered=True)
+    callers = count()
     (arguments,) = bare_arguments(url)
 
     async def quarterdeck() -> None:
-        result = await crew.akickoff()
+        result = await crew.akickoff({"caller": next(callers)})
         assert result.status == "succeeded" and result.model_calls == AGENTS, result
 
     async def bare() -> None:

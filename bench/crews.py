@@ -36,16 +36,30 @@ def lookup(order: str) -> str:
 
 
 def crew_of(
-    url: str, folder: Path, *, tasks: int = 1, tool: bool = False, model: str = MODEL, process: str = "sequential"
+    url: str,
+    folder: Path,
+    *,
+    tasks: int = 1,
+    tool: bool = False,
+    model: str = MODEL,
+    process: str = "sequential",
+    numbered: bool = False,
 ) -> Crew:
-    """Return a crew of as many agents as tasks, its journal on disk."""
+    """Return a crew of as many agents as tasks, its journal on disk.
+
+    `numbered` makes the input `caller` a part of each request: identical requests in flight would share one call.
+    """
     names = [f"step{number}" for number in range(1, tasks + 1)]
     agent = {**ROLE, "tools": (TOOL,) if tool else ()}
-    task = {"description": DESCRIPTION, "expected_output": EXPECTED}
+    task = {
+        "description": f"{DESCRIPTION} Caller {{caller}}." if numbered else DESCRIPTION,
+        "expected_output": EXPECTED,
+    }
     spec = CrewSpec.model_validate(
         {
             "crew": "bench",
             "process": process,
+            "inputs": {"caller": {"type": "integer"}} if numbered else {},
             "agents": dict.fromkeys(names, agent),
             "tasks": {name: {**task, "agent": name} for name in names},
         }

@@ -112,7 +112,7 @@ def main(options: argparse.Namespace) -> None:
     cases = [
         ("10 a second", RateSpec(requests=10, per="second"), options.seconds),
         ("400 a second", RateSpec(requests=400, per="second"), options.seconds),
-        ("tokens", RateSpec(tokens=60 * booked, per="second"), options.seconds),
+        ("tokens", RateSpec(tokens=30 * booked, per="second"), options.seconds),
     ]
     if options.long:
         cases.append(("600 a minute", RateSpec(requests=600), 180.0))

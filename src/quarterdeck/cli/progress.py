@@ -129,7 +129,7 @@ class LinesView:
                 self._doing(event.task, event.agent, call_text(event.tool, event.arguments, 70))
             case "tool.called" | "model.called":
                 self._doing(event.task, event.agent, "thinking")
-            case "model.failed":
+            case "model.failed" if event.error_kind != "cut_off":  # that the run stops is said anyway
                 self._say("..", event.task, event.agent, f"attempt {event.attempt} failed: {event.error}", ("",))
             case "decision":
                 self._decided(event)

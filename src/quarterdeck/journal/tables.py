@@ -82,6 +82,7 @@ replies = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Float(53), nullable=False),
     Column("expires_at", Float(53), nullable=False),
+    Index("replies_by_expiry", "expires_at"),
 )
 """Answers of models that may be given again until they expire."""
 

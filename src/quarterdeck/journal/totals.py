@@ -16,7 +16,7 @@ class Totals:
     """The sums of a run. Calls that a fork took over from its parent are not counted.
 
     Attributes:
-        model_calls: Answered calls.
+        model_calls: Calls that a model answered; what a cache gave again is none.
         tool_calls: Answered and failed calls; a denied one never ran.
         known_usd: The sum of the known prices.
         unpriced_calls: Model calls whose price is not known.
@@ -50,7 +50,7 @@ class Totals:
             self.seconds += max(0.0, event.at - self._last_at)
         self._last_at = event.at
         if isinstance(event, ModelCalled):
-            self.model_calls += 1
+            self.model_calls += event.source == "model"
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
             self.degraded_calls += event.degraded

@@ -12,13 +12,13 @@ from quarterdeck.errors import ModelError
 from quarterdeck.models.keys import key_names, no_key, set_key
 from quarterdeck.models.live import check_live
 from quarterdeck.models.prices import FREE, Price, PriceTable
-from quarterdeck.spec.models import AUTO
+from quarterdeck.spec.models import AUTO, ModelEntry
 from quarterdeck.spec.pins import HOW_TO_PIN, in_production, is_pinned
 from quarterdeck.spec.problem import did_you_mean
 
 if TYPE_CHECKING:
     from quarterdeck.models.port import Provider
-    from quarterdeck.spec.models import CacheSpec, ModelEntry, ModelsConfig, RateSpec, RoutingSpec
+    from quarterdeck.spec.models import CacheSpec, ModelsConfig, RateSpec, RoutingSpec
 
 Kind = Literal["litellm", "embedded"]
 DEFAULT_CONTEXT = 8192
@@ -40,6 +40,7 @@ class ResolvedModel:
         api_base: A declared endpoint, or empty.
         api_key_env: The declared variable of its key, or empty.
         group: The group that it was taken from; empty when it was asked for by name.
+        rate: How fast it may be called; None for as fast as one likes.
         pinned: Whether its name always means the same model.
     """
 
@@ -52,6 +53,7 @@ class ResolvedModel:
     api_base: str = ""
     api_key_env: str = ""
     group: str = ""
+    rate: RateSpec | None = None
     pinned: bool = True
 
     @property
@@ -113,6 +115,7 @@ class Catalog:
         self._table = table or PriceTable()
         self.production = in_production(config, environ)
         self._known: dict[str, ResolvedModel] = {}
+        self._entries: dict[str, ModelEntry] = {}
         self._providers: dict[str, Provider] = {}
 
     def resolve(self, wanted: str = "") -> ResolvedModel:
@@ -201,8 +204,7 @@ class Catalog:
 
     def rate_of(self, name: str) -> RateSpec | None:
         """Return how fast a model may be called; None for as fast as one likes."""
-        entry = self._config.models.get(name)
-        return None if entry is None else entry.rate
+        return self._model(name).rate
 
     def cache_of(self, group: str) -> CacheSpec | None:
         """Return how long the answers of a group's models are kept; None for not at all."""
@@ -272,6 +274,7 @@ class Catalog:
             else:
                 model = self._known[name] = self._litellm_model(name, entry)
                 self._known.setdefault(model.name, model)  # what is declared holds by the whole name too
+                self._entries.setdefault(model.name, entry or ModelEntry())
         return self._known[name]
 
     def _litellm_model(self, name: str, entry: ModelEntry | None) -> ResolvedModel:
@@ -294,6 +297,7 @@ class Catalog:
             context=(entry.context if entry else None) or (facts.context if facts else None) or DEFAULT_CONTEXT,
             price=price,
             supports_schema=schema if schema is not None else facts is not None and facts.supports_schema,
+            rate=entry.rate if entry else None,
             api_base=(entry.api_base if entry else None) or "",
             api_key_env=(entry.api_key_env if entry else None) or "",
             pinned=pinned,
@@ -309,9 +313,8 @@ class Catalog:
 
     def _litellm(self, model: ResolvedModel) -> Provider:
         from quarterdeck.models.litellm_provider import LiteLLMProvider
-        from quarterdeck.spec.models import ModelEntry
 
-        entry = self._config.models.get(model.name) or ModelEntry()
+        entry = self._entries[model.name]
         return LiteLLMProvider(
             model.name,
             price=model.price,
@@ -345,5 +348,6 @@ def _embedded_model(name: str, entry: ModelEntry) -> ResolvedModel:
         context=entry.context or DEFAULT_CONTEXT,
         price=FREE,
         supports_schema=True,
+        rate=entry.rate,
         weights=entry.weights or DEFAULT_WEIGHTS,
     )

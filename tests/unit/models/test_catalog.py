@@ -214,3 +214,10 @@ def test_listings_say_what_is_pinned_and_how_fast() -> None:
     listings = {listing.model.name: listing for listing in Catalog(config, {}).describe()}
     assert [listing.model.pinned for listing in listings.values()] == [False, True]
     assert listings["openai/gpt-4o"].rate == RateSpec(requests=60)
+
+
+def test_a_rate_declared_under_a_bare_name_holds_for_the_whole_name() -> None:
+    config = ModelsConfig.model_validate({"default": "gpt-4o", "models": {"gpt-4o": {"rate": {"requests": 60}}}})
+    catalog = Catalog(config, {"OPENAI_API_KEY": "sk-test"})
+    rate = catalog.rate_of(catalog.resolve("gpt-4o").name)
+    assert rate is not None and rate.requests == 60
