@@ -12,6 +12,7 @@ from quarterdeck.models.catalog import Catalog
 from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.models import ModelsConfig
 from quarterdeck.spec.workspace import Workspace
+from quarterdeck.tools.manifest import tool as tool_of
 from quarterdeck.tools.signature import tool_from_function
 
 MODEL = "openai/bench"
@@ -26,6 +27,7 @@ DESCRIPTION = "What is the state of order 1182, and when will it arrive?"
 EXPECTED = "One sentence with the state and the day."
 
 
+@tool_of(effect="read", owner="bench", sinks={})
 def lookup(order: str) -> str:
     """Look up an order in the order book.
 
@@ -47,7 +49,7 @@ def crew_of(
 ) -> Crew:
     """Return a crew of as many agents as tasks, its journal on disk.
 
-    `numbered` makes the input `caller` a part of each request: identical requests in flight would share one call.
+    `numbered` makes the input `caller` and the task a part of each request: identical ones in flight share one call.
     """
     names = [f"step{number}" for number in range(1, tasks + 1)]
     agent = {**ROLE, "tools": (TOOL,) if tool else ()}
@@ -61,7 +63,9 @@ def crew_of(
             "process": process,
             "inputs": {"caller": {"type": "integer"}} if numbered else {},
             "agents": dict.fromkeys(names, agent),
-            "tasks": {name: {**task, "agent": name} for name in names},
+            "tasks": {
+                name: {**task, "agent": name} | ({"description": told + name} if numbered else {}) for name in names
+            },
         }
     )
     entry = {"api_base": url, "api_key_env": "BENCH_KEY", "price": "free", "json_schema": True}

@@ -36,6 +36,7 @@ from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel, Step, call, delay, error, text
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.signature import tool_from_function
 
 SECONDS = 10.0
@@ -57,6 +58,7 @@ FAULTS: tuple[Step, ...] = (
 )
 
 
+@tool(effect="read", owner="bench", sinks={})
 def depth(port: str) -> str:
     """Sound the depth of a port.
 

@@ -23,10 +23,10 @@ async def main(options: argparse.Namespace) -> None:
     """Measure and print."""
     wall: list[float] = []
     with Loopback(delay=options.delay) as server, tempfile.TemporaryDirectory() as folder:
-        crew = crew_of(server.url, Path(folder), tasks=TASKS, process="graph")
-        for _ in range(options.rounds + 1):
+        crew = crew_of(server.url, Path(folder), tasks=TASKS, process="graph", numbered=True)
+        for number in range(options.rounds + 1):
             started = time.perf_counter()
-            result = await crew.akickoff()
+            result = await crew.akickoff({"caller": number})
             wall.append(time.perf_counter() - started)
             assert result.status == "succeeded" and result.model_calls == TASKS, result
         await crew.aclose()

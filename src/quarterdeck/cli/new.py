@@ -34,8 +34,11 @@ def new(
     except OSError as error:
         raise QuarterdeckError(f"{folder} cannot be written: {error.strerror or error}.", code="not_written") from None
     screen = Screen()
-    screen.line(f"A workspace is in {folder}. Go on with:")
-    screen.line(f"  cd {folder}")
+    if folder.resolve() == Path.cwd():
+        screen.line("A workspace is here. Go on with:")
+    else:
+        screen.line(f"A workspace is in {folder}. Go on with:")
+        screen.line(f"  cd {folder}")
     screen.line("  quarterdeck validate")
     screen.line(f"  quarterdeck run {crew}")
 

@@ -113,17 +113,33 @@ def _event_lines(name: str, event: Recorded, width: int) -> list[str]:
             steps = ", ".join(step["id"] for step in event.plan["steps"])
             why = f", because {one_line(event.why, width)}" if event.why else ""
             return [f"{name}  {steps or 'no step is left'}{why}"]
-        case "plan.reviewed":
-            what = ("edited" if event.plan else "approved") if event.approved else "rejected"
-            said = f": {one_line(event.reason, width)}" if event.reason else ""
-            return [f"  {what} by {event.by or 'a person'}{said}"]
         case "step.ended":
             said = event.why if event.status == "failed" else compact(event.output, width)
             return [f"  = {event.status}  {one_line(said, width)}"]
+        case "effect.undone":
+            return [f"  {'undone' if event.done else 'not undone'}: {one_line(event.why, width)}"]
         case "run.resumed":
             return [f"resumed: {count(event.calls, 'call')} replayed"]
         case "run.ended":
             return [f"ended {event.status} ({event.code}): {one_line(event.evidence, width)}"]
+    return _person_lines(event, width)
+
+
+def _person_lines(event: Recorded, width: int) -> list[str]:
+    """Return what was asked of a person, and what the person said."""
+    match event.kind:
+        case "plan.reviewed":
+            what = ("edited" if event.plan else "approved") if event.approved else "rejected"
+            said = f": {one_line(event.reason, width)}" if event.reason else ""
+            return [f"  {what} by {event.by or 'a person'}{said}"]
+        case "approval.asked":
+            wants = call_text(event.tool, event.arguments, width) if event.tool else event.reason
+            return [f"  asks a person ({event.id}): {wants}, because {one_line(event.needs, width)}"]
+        case "approval.answered":
+            said = f": {one_line(event.reason, width)}" if event.reason else ""
+            return [f"  {event.answer} by {event.by or 'a person'} ({event.id}){said}"]
+        case "instructed" if not event.path:
+            return [f"told by {event.by or 'a person'}: {one_line(event.text, width)}"]
     return []
 
 
@@ -153,7 +169,7 @@ def next_step(events: Sequence[Recorded]) -> str:
     Args:
         events: What was recorded, oldest first.
     """
-    told = [event for event in events if event.path]
+    told = [event for event in events if event.path and event.kind != "decision"]
     if not told:
         return "its first task"
     last = told[-1]

@@ -52,10 +52,12 @@ def tokens(count: int) -> str:
 
 
 def money(usd: Decimal | float | None) -> str:
-    """Return a cost; four digits where two would say nothing."""
+    """Return a cost; below a cent its first two digits, wherever they stand."""
     if usd is None:
         return "cost unknown"
-    return f"${usd:.4f}" if 0 < usd < Decimal("0.01") else f"${usd:.2f}"
+    if not 0 < usd < Decimal("0.01"):
+        return f"${usd:.2f}"
+    return f"${usd:.{1 - Decimal(str(usd)).adjusted()}f}".rstrip("0")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quarterdeck.engine.grants import grants_of
 from quarterdeck.journal.call import CallContext
@@ -34,6 +34,14 @@ class Step(Declared):
     inputs: Annotated[dict[str, Any], Field(max_length=20)] = Field(default_factory=dict)
     after: Annotated[tuple[StepId, ...], Field(max_length=50)] = ()
     check: Annotated[str, Field(max_length=500)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _never_itself(cls, data: Any) -> Any:
+        """Let a step not wait for itself: small models write that, and it can mean nothing else."""
+        if isinstance(data, dict) and isinstance(data.get("after"), (list, tuple)):
+            return {**data, "after": [other for other in data["after"] if other != data.get("id")]}
+        return data
 
     @property
     def waits_for(self) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ MAX_SHOWN = 1500
 TURNS = loop.MAX_REPAIRS + 1
 """Of each model that `auto` may come to: the first try, and the repairs that the loop allows."""
 
+IDS = [f"s{number}" for number in range(1, 61)]
+"""What a constrained model may name its steps: small ones name every step after its tool."""
+
 TASK = """\
 Write a plan for the task below. Others carry it out step by step; you will not see their work.
 
@@ -35,10 +38,11 @@ The task: {description}
 What it must give: {expected_output}"""
 RULES = """\
 The plan:
-- At most {max_steps} steps. A step names one tool, or one worker, and in `does` says in one sentence what it does.
+- At most {max_steps} steps, with the ids s1, s2 and so on. A step names one tool, or one worker, and in `does` says in one sentence what it does.
 - `inputs` are the tool's arguments, or what the worker is shown. A value is a literal, or the output of a step
   above: {{"from": "step_id"}}, or one field of it: {{"from": "step_id.field"}}. Workers give text, which has no fields.
-- A step waits for the steps that its inputs refer to and those in `after`; all others run at once.
+- A step waits for the steps that its inputs refer to; all others run at once. Name in `after` only what passes no
+  data and must be done before all the same.
 - `check` is a condition over `output` that must hold, such as: len(output) > 0. Leave it empty where none is needed.
 - `answer` is the id of the step whose output is the result; leave it empty to have the result written from all outputs.
 - Prefer tools to workers: a worker sees its own inputs alone."""
@@ -65,6 +69,8 @@ class PlanShape(OutputType):
         named = schema["$defs"]["Step"]["properties"]
         for key, names in (("tool", self._means.tools), ("worker", self._means.workers)):
             named[key] = {"type": "string", "enum": ["", *names]}
+        named["id"] = {"type": "string", "enum": IDS}
+        del named["after"]  # what passes no data seldom needs an order, and small models write one that cannot be
         return schema
 
 

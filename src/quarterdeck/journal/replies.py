@@ -42,6 +42,17 @@ def get(connection: Connection, key: str) -> tuple[str, str] | None:
     return None if row is None or len(row.reply.encode()) != row.size else (row.model, row.reply)
 
 
+def keys_since(connection: Connection, since: float) -> tuple[float, set[str]]:
+    """Return when the newest reply was kept, and the keys of those kept since a moment; nothing is 0.0 and empty.
+
+    Args:
+        connection: Of the store.
+        since: Seconds since 1970.
+    """
+    rows = connection.execute(select(replies.c.created_at, replies.c.key).where(replies.c.created_at >= since)).all()
+    return max((row.created_at for row in rows), default=0.0), {row.key for row in rows}
+
+
 def put(connection: Connection, key: str, model: str, reply: str, seconds: float) -> None:
     """Keep a reply, unless it is too large.
 

@@ -17,6 +17,7 @@ from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal import replies
 from quarterdeck.journal.events import TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
+from quarterdeck.models.kept import Kept
 from quarterdeck.models.port import ModelReply, ToolRequest, Usage
 from quarterdeck.models.wire import reply_to_json, request_to_json, storable
 
@@ -51,6 +52,7 @@ class Cache:
         self._cache_of = cache_of
         self._lock = threading.Lock()
         self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights] = WeakKeyDictionary()
+        self._kept = Kept()
         self._writes = 0
         self._bytes = 0
 
@@ -100,9 +102,11 @@ class Cache:
     ) -> ModelReply:
         if spec is None:
             return await self._proceed.complete(request, context)
-        writer = context.journal.store.writer
-        kept = await writer.ask(partial(replies.get, key=key))
-        reply = None if kept is None else _decoded(*kept)
+        store = context.journal.store
+        held: tuple[str, str] | None = None
+        if await self._kept.may_hold(store, key):
+            held = await store.writer.ask(partial(replies.get, key=key))
+        reply = None if held is None else _decoded(*held)
         if reply is not None:
             return _given_again(reply, "cache", context)
         reply = storable(await self._proceed.complete(request, context))
@@ -110,8 +114,9 @@ class Cache:
             body = orjson.dumps(reply_to_json(reply)).decode()
             put = partial(replies.put, key=key, model=reply.model, reply=body, seconds=spec.seconds)
             context.journal.along(put, f"reply/{key}")
+            self._kept.add(store, key)
             if self._prune_is_due(len(body)):
-                await writer.ask(replies.prune)
+                await store.writer.ask(replies.prune)
         return reply
 
     def _prune_is_due(self, size: int) -> bool:

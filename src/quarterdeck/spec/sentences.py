@@ -62,6 +62,9 @@ _FORMS = {
     r"^[A-Za-z_][A-Za-z0-9_]{0,99}$": "the name of an environment variable, never the key itself",
 }
 
+MAX_KEYS_TOLD = 8
+"""A model of so few keys has them told where none is near to what was written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -134,6 +137,7 @@ def _sentences(model: type[BaseModel], data: Any, error: ValidationError) -> Ite
             word = str(place[-1])
             synonym = _SYNONYMS.get(word)
             hint = f'; did you mean "{synonym}"?' if synonym in known else did_you_mean(word, known)
+            hint = hint or (f"; there are {', '.join(known)}" if len(known) <= MAX_KEYS_TOLD else "")
             yield place, Finding(place[:-1], f'unknown key "{word[:80]}"{hint}', at=place)
         elif "[key]" in details[0]["loc"]:
             pattern = str(details[0].get("ctx", {}).get("pattern", ""))

@@ -41,6 +41,10 @@ def test_a_good_plan_has_no_problems() -> None:
     assert problems(FIND, {**SAY, "check": "len(output) > 10"}, answer="say") == ""
 
 
+def test_a_step_that_is_to_come_after_itself_comes_after_nothing() -> None:
+    assert Step.model_validate({**FIND, "does": "Find.", "after": ["find"]}).after == ()
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
@@ -52,7 +56,7 @@ def test_a_good_plan_has_no_problems() -> None:
         ([FIND, FIND], 'steps.1.id: two steps are named "find"'),
         ([SAY, FIND], '"find" comes later'),
         ([FIND, {**SAY, "inputs": {"facts": {"from": "fid"}}}], 'no step "fid"; did you mean "find"?'),
-        ([{**SAY, "after": ["say"], "inputs": {}}], "cannot wait for itself"),
+        ([{**SAY, "inputs": {"facts": {"from": "say"}}}], "cannot wait for itself"),
         ([FIND, SAY, {**FIND, "id": "more", "inputs": {"query": {"from": "say.text"}}}], "gives text, which has no"),
         ([{**FIND, "inputs": {}}], '"query" is missing'),
         ([{**FIND, "inputs": {"query": "sea", "limit": "many"}}], '"limit"'),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +18,10 @@ from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store
 from quarterdeck.models.cache import Cache
 from quarterdeck.models.port import ModelReply, ModelRequest, ToolRequest, Usage
+from quarterdeck.models.stack import build_port
 from quarterdeck.models.stages import Replay
 from quarterdeck.spec.models import CacheSpec
+from quarterdeck.testing import ScriptedCatalog, ScriptedModel
 
 KEPT = CacheSpec(seconds=60)
 Begin = Callable[..., Any]
@@ -209,3 +211,14 @@ async def test_another_group_has_other_fallbacks_and_is_not_shared(begin: Begin)
     stage = Cache(end, lambda _: None)
     await asyncio.gather(*(stage.complete(ask(), context) for context in contexts))
     assert len(end.calls) == 2
+
+
+async def test_a_fresh_port_asks_each_time() -> None:
+    names = [type(stage).__name__ for stage in _stages_of(build_port(ScriptedCatalog(ScriptedModel([])), fresh=True))]
+    assert "Cache" not in names and "Replay" in names
+
+
+def _stages_of(stage: Any) -> Iterator[Any]:
+    while stage is not None:
+        yield stage
+        stage = getattr(stage, "_proceed", None)
