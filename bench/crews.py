@@ -53,10 +53,8 @@ def crew_of(
     """
     names = [f"step{number}" for number in range(1, tasks + 1)]
     agent = {**ROLE, "tools": (TOOL,) if tool else ()}
-    task = {
-        "description": f"{DESCRIPTION} Caller {{caller}}." if numbered else DESCRIPTION,
-        "expected_output": EXPECTED,
-    }
+    task = {"description": DESCRIPTION, "expected_output": EXPECTED}
+    told = f"{DESCRIPTION} Caller {{caller}}, "
     spec = CrewSpec.model_validate(
         {
             "crew": "bench",
