@@ -48,8 +48,8 @@ class Store:
         self.holds: Holds = (
             FileHolds(sqlite_path(engine.url)) if engine.dialect.name == "sqlite" else ServerHolds(self.writer, engine)
         )
-        # a store that nobody closes does not keep its thread and its file for ever
-        self._finalizer = weakref.finalize(self, self.writer.stop)
+        # a store that nobody closes does not keep its thread and its files for ever
+        self._finalizer = weakref.finalize(self, _let_go, self.writer, engine)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Store:
@@ -221,3 +221,8 @@ class Store:
         listed = [run for run in recent if run.id in near] or recent[:3]
         names = ", ".join(f"{run.id} ({run.crew}, {run.status})" for run in listed)
         return f"There is no run {run_id!r}. {'Near' if near else 'Most recent'}: {names}. All: quarterdeck runs list"
+
+
+def _let_go(writer: Writer, engine: Engine) -> None:
+    writer.stop()
+    engine.dispose()
