@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.gitrun import run_plainly
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.tool import ToolContext
 
 __all__ = ["changes", "read"]
@@ -22,6 +22,7 @@ CODE = frozenset(
 HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)")
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def changes(context: ToolContext) -> list[dict[str, Any]]:
     """Show the code under review, each line with its number: the changes of a git checkout, else the files.
 
@@ -37,6 +38,7 @@ def changes(context: ToolContext) -> list[dict[str, Any]]:
     return _bounded(shown)
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def read(file: str, first: int, last: int, context: ToolContext) -> str:
     """Read some lines of one file under review, with their numbers.
 
@@ -80,14 +82,7 @@ def _diff(folder: Path, *commits: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """Run git so that nothing a hostile checkout has configured is run: no hooks, no monitor, no fetching."""
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
-    environment = {**os.environ, "GIT_ALLOW_PROTOCOL": "none", "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=20, check=False, env=environment)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolError(f"git could not show the changes: {error}") from None
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+    return run_plainly(str(folder), *arguments)
 
 
 def _whole(folder: Path) -> dict[str, str]:

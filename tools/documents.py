@@ -13,6 +13,7 @@ from pydantic import Field
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.library import Library, Skipped
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.passages import Document, Passage
 from quarterdeck.tools.tool import ToolContext
 
@@ -24,6 +25,7 @@ OUTLINED_ABOUT = 5
 OUTLINE_CHARACTERS = 160
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) -> dict[str, Any]:
     """List the documents: their names, kinds, sizes and titles, and which ones could not be read.
 
@@ -54,6 +56,7 @@ def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) 
     return found
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def outline(context: ToolContext, about: Annotated[str, Field(max_length=1000)] = "") -> str:
     """Show what the documents are about: a line a document, with its title, headings or how it begins.
 
@@ -76,6 +79,7 @@ def _line(name: str, document: Document) -> str:
     return f"{name}: {about}"[:OUTLINE_CHARACTERS]
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def search(
     context: ToolContext,
     query: Annotated[str, Field(max_length=1000)],
@@ -93,6 +97,7 @@ def search(
     return [_shown(passage) for passage in _library(context).search(query, limit, page)]
 
 
+@tool(effect="read", owner="quarterdeck", sinks={})
 def read(context: ToolContext, source: Annotated[str, Field(max_length=500)]) -> list[dict[str, str]]:
     """Read one passage together with the passages before and after it.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.backups import OWN, receipt, restore, root_of, transact, written
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.tool import ToolContext
 
 __all__ = ["write"]
@@ -20,6 +21,10 @@ MAX_FILES = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+@tool(
+    effect="write", owner="the run", sinks={}, idempotent=True, undo=restore, verify=written,
+    projection=("name", "bytes"),
+)  # fmt: skip
 def write(
     context: ToolContext,
     name: Annotated[str, Field(max_length=100)],
@@ -39,33 +44,8 @@ def write(
     data = content.encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
         raise ToolError(f"{name} would have {len(data):,} bytes, more than {MAX_BYTES:,}. Write less.")
-    try:
-        context.folder.mkdir(parents=True, exist_ok=True)
-        # by descriptor: whatever becomes of the path meanwhile, the file lands in this very folder
-        folder = os.open(context.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if name not in (there := os.listdir(folder)) and len(there) >= MAX_FILES:
-                raise ToolError(f"The run's folder has {len(there)} files already; replace one of them.")
-            _replace(folder, name, data)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise ToolError(f"{name} could not be written: {error.strerror or error}.") from None
-    return {"name": name, "bytes": len(data)}
-
-
-def _replace(folder: int, name: str, data: bytes) -> None:
-    """Put a file in place at once: whoever looks sees the old one or the new one, also after a power cut."""
-    temporary = f".{secrets.token_hex(8)}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o644, dir_fd=folder)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(temporary, dir_fd=folder)
-        raise
-    os.fsync(folder)
+    with root_of(context, OWN) as root, root.folder(()) as folder:
+        if name not in (there := os.listdir(folder)) and len(there) >= MAX_FILES:
+            raise ToolError(f"The run's folder has {len(there)} files already; replace one of them.")
+    change = transact(context, "output.write", OWN, name, lambda old: data)
+    return receipt(OWN, change, name=name, bytes=len(data))

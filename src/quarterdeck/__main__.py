@@ -17,7 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         from quarterdeck.cli.app import app
+        from quarterdeck.tools.secrets import Masker, mask_logs
 
+        mask_logs(Masker())
         app(args=None if arguments is None else list(arguments), prog_name="quarterdeck")
     except BrokenPipeError:
         # Whoever read our output has left; without this the interpreter would complain when it flushes.

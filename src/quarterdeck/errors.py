@@ -87,10 +87,22 @@ class ModelError(QuarterdeckError):
 
 
 class ToolError(QuarterdeckError):
-    """Raised inside a tool: the text reaches the agent as the result of its call."""
+    """Raised inside a tool: the text reaches the agent as the result of its call.
 
-    def __init__(self, message: str) -> None:
+    Args:
+        message: What went wrong, for the agent.
+        error_class: What kind of failure: `tool` (it will fail again), `unavailable`, `rate_limited`, `timeout`.
+        unsent: Nothing had left this machine when it failed, so that it is safe to try again.
+        retry_after: Seconds after which the other side wants to be asked again, where it said so.
+    """
+
+    def __init__(
+        self, message: str, *, error_class: str = "tool", unsent: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message, code="tool")
+        self.error_class = error_class
+        self.unsent = unsent
+        self.retry_after = retry_after
 
 
 class Rejected(QuarterdeckError):

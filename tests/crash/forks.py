@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from quarterdeck.errors import JournalError
-    from quarterdeck.journal.writer import Lane, Write
+    from quarterdeck.journal.lane import Lane
+    from quarterdeck.journal.writer import Write
 
 BUSY = 7
 

@@ -15,6 +15,7 @@ from quarterdeck.journal.events import StepEnded
 from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedCatalog, ScriptedModel, answer
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.signature import tool_from_function
 
 STEPS = ("load", "sail", "land")
@@ -30,6 +31,7 @@ PLAN = {
 def crew_in(folder: Path, model: ScriptedModel) -> Crew:
     """Return a crew whose tool writes down what it does, and dies at `sail` where the folder says so."""
 
+    @tool(effect="read", owner="tests", sinks={})
     def do(what: str) -> str:
         """Do something.
 

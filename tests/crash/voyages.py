@@ -21,6 +21,7 @@ from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import Step, answer, call, text, together
 from quarterdeck.testing.catalog import ScriptedCatalog
 from quarterdeck.tools.evidence import Evidence
+from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.signature import tool_from_function
 from quarterdeck.tools.tool import ToolContext
 
@@ -152,7 +153,8 @@ def tools(log: Log) -> dict[str, Any]:
         return name
 
     named: dict[str, Callable[..., Any]] = {"depth.sound": sound, "depth.mark": mark, "output.write": write}
-    return {name: tool_from_function(function, name) for name, function in named.items()}
+    harmless = tool(effect="read", owner="tests", sinks={})
+    return {name: tool_from_function(harmless(function), name) for name, function in named.items()}
 
 
 def noted(output: Any, evidence: Evidence) -> Any:

@@ -23,7 +23,7 @@ from quarterdeck.evaluation import cases
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.events import RunStatus
 from quarterdeck.models.stack import build_port
-from quarterdeck.spec import crew, limits, models
+from quarterdeck.spec import crew, governance, limits, mcp, models
 from quarterdeck.tools.loading import tool_files, tool_names
 
 DOCS = ROOT / "docs"
@@ -50,7 +50,15 @@ KEYS = [
     ("models.md", "Rate keys", models.RateSpec),
     ("models.md", "Price keys", models.Price),
     ("budgets.md", "Limits file keys", limits.LimitsConfig),
+    ("governance.md", "Governance file keys", governance.GovernanceConfig),
+    ("governance.md", "Keys of a tool", governance.ToolClass),
+    ("governance.md", "Rule keys", governance.PolicyRule),
+    ("governance.md", "Trial keys", governance.TrialSpec),
     ("budgets.md", "Budget keys", limits.BudgetSpec),
+    ("files.md", "Root keys", governance.RootSpec),
+    ("mcp.md", "Servers file keys", mcp.McpConfig),
+    ("mcp.md", "Server keys", mcp.ServerSpec),
+    ("secrets.md", "Redaction keys", governance.RedactSpec),
 ]
 NEVER_OUTCOMES = {"limit_delegations"}
 """The manager is told so as the result of its call; it ends nothing."""

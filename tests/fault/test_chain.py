@@ -10,7 +10,7 @@ import pytest
 from tests.unit.models.stages import model_of
 
 from quarterdeck.cli.progress import result_object, totals_line
-from quarterdeck.engine import run as engine_run
+from quarterdeck.engine import equipment
 from quarterdeck.engine.crew import Crew
 from quarterdeck.engine.scope import Parts
 from quarterdeck.journal.events import Decision, Event, ModelCalled, ModelFailed, TextArrived
@@ -53,7 +53,7 @@ class Ill:
 
 @pytest.fixture(autouse=True)
 def _hardly_any_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_run, "build_port", partial(build_port, retry_base=0.001))
+    monkeypatch.setattr(equipment, "build_port", partial(build_port, retry_base=0.001))
 
 
 def crew_of(model: Ill, folder: Path) -> Crew:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.crash.voyages import CREWS, crew_of, step
 
-from quarterdeck.engine import run as engine_run
+from quarterdeck.engine import equipment
 from quarterdeck.engine.member import crewai_classes
 from quarterdeck.engine.result import Result
 from quarterdeck.models.port import ModelReply, ModelRequest, OnText
@@ -63,7 +63,7 @@ class Faulty:
 
 
 async def test_every_run_ends_in_a_named_status_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_run, "build_port", partial(build_port, retry_base=0.01))
+    monkeypatch.setattr(equipment, "build_port", partial(build_port, retry_base=0.01))
     crewai_classes()
     await _all_runs(tmp_path / "warm", Faulty(1, 0.0), len(CREWS))  # starts CrewAI's own threads
     threads = set(threading.enumerate())

@@ -18,9 +18,12 @@ from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel, Step, call, text, together
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.manifest import tool as declared
 from quarterdeck.tools.signature import tool_from_function
 
 HALF = "half \ud83d"
+
+harmless = declared(effect="read", owner="tests", sinks={})
 
 
 def crew_of(folder: Path, model: ScriptedModel, tool: Any, parts: dict[str, Any], **changes: Any) -> Crew:
@@ -36,7 +39,7 @@ def crew_of(folder: Path, model: ScriptedModel, tool: Any, parts: dict[str, Any]
         database_url=f"sqlite:///{folder}/journal.db",
         catalog=ScriptedCatalog(model),
         parts=Parts(
-            {"count.up": tool_from_function(tool, "count.up")},
+            {"count.up": tool_from_function(harmless(tool), "count.up")},
             **{"outputs": {}, "guardrails": {}, "functions": {}, **parts},
         ),
     )

@@ -34,6 +34,7 @@ def figures(*command: str) -> dict[str, Any]:
         (("bench.faults", "--runs", "4", "--rates", "0.2"), "20%: runs over budget"),
         (("bench.rates", "--seconds", "3"), "10 a second: fullest window"),
         (("bench.stages", "--calls", "4", "--rounds", "1"), "all stages above it"),
+        (("bench.gate", "--calls", "4", "--rounds", "1"), "autonomous read: added by the gate"),
         (("bench.startup", "--rounds", "0", "--without-run"), "--help: vendors"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

@@ -25,12 +25,14 @@ ASKS_A_PROVIDER = {
     "testing/cassette.py",  # a provider that records another one
 }
 EXECUTES_A_TOOL = {
-    "governance/stages.py",  # Executed: the end of the gate
+    "governance/executed.py",  # Executed: the end of the gate
+    "governance/verified.py",  # what a tool's manifest names to look whether the world has changed
     "engine/tasks.py",  # the function of a `run:` task, under the same deadline
     "engine/loop.py",  # guardrails, likewise
     "evaluation/checks.py",  # guardrails of cases, likewise
+    "governance/undo.py",  # the undo of a tool, which is no call of it, likewise
 }
-CALLS_A_FUNCTION = {"tools/execution.py"}
+CALLS_A_FUNCTION = {"tools/execution.py", "tools/worker.py"}
 """Where a tool's own function is called."""
 
 

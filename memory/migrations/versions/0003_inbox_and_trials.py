@@ -19,9 +19,8 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(64), nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("at", sa.Float(53), nullable=False),
-        sa.Column("taken", sa.Boolean, nullable=False),
     )
-    op.create_index("inbox_by_run", "inbox", ["run_id", "taken"])
+    op.create_index("inbox_by_run", "inbox", ["run_id"])
     op.create_table(
         "trials",
         sa.Column("tool", sa.String(200), primary_key=True),

@@ -7,18 +7,21 @@ from typing import Annotated
 import typer
 
 from quarterdeck.cli import (
+    approvals,
     audit,
     compare,
     cost,
     doctor,
     graph,
     health,
+    mcp,
     models,
     new,
     plans,
     prompts,
     run,
     runs,
+    tools,
     validate,
 )
 from quarterdeck.cli.options import make_app
@@ -51,8 +54,11 @@ app.command("validate")(validate.validate)
 app.command("graph")(graph.graph)
 app.add_typer(runs.app, name="runs")
 app.add_typer(plans.app, name="plans")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(audit.app, name="audit")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(tools.app, name="tools")
+app.add_typer(mcp.app, name="mcp")
 app.add_typer(models.app, name="models")
 models.app.command("health")(health.health)
 models.app.command("compare")(compare.compare)

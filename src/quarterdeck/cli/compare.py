@@ -63,7 +63,7 @@ def compare(
 
     from quarterdeck.engine.crew import Crew
 
-    ready = Crew(spec, workspace=workspace, database_url=database, catalog=catalog)
+    ready = Crew(spec, workspace=workspace, database_url=database, catalog=catalog, fresh=True)
     purse = Purse(None if limit_usd is None else Decimal(str(limit_usd)), a_run)
     progress = Progress(screen, runs, quiet=json)
     stopped = False

@@ -23,16 +23,23 @@ def explain(error: BaseException) -> int:
         error: A domain failure, told as it is, or anything else, which is a bug.
     """
     if os.environ.get(DEBUG, "0") not in ("", "0"):
-        traceback.print_exception(error)
+        sys.stderr.write(_masked("".join(traceback.format_exception(error))))
     if isinstance(error, QuarterdeckError):
-        say_error(str(error))
+        say_error(_masked(str(error)))
         return error.exit_code
-    said = " ".join(str(error).split())[:500]
+    said = " ".join(_masked(str(error)).split())[:500]
     say_error(
         f"{type(error).__name__}: {said}. This is a bug in Quarterdeck: please report it with what "
         f"{DEBUG}=1 shows. What was recorded of a run is safe: quarterdeck runs list"
     )
     return BUG
+
+
+def _masked(text: str) -> str:
+    """Return a text without the secrets of this process's environment."""
+    from quarterdeck.tools.secrets import Masker
+
+    return Masker().mask(text)
 
 
 def say_error(text: str) -> None:

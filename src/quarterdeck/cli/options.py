@@ -28,6 +28,7 @@ Inputs = Annotated[
 Tenant = Annotated[
     str, typer.Option("--tenant", metavar="NAME", help="On whose behalf it runs, for budgets; or QUARTERDECK_TENANT.")
 ]
+Dial = Annotated[str, typer.Option("--autonomy", metavar="DIAL", help="Lower the autonomy: shadow, low or medium.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Declare something else for this run, such as limits.usd=1."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +41,7 @@ def run(
     model: Annotated[str, typer.Option("--model", "-m", help="A model or group in place of the agents' own.")] = "",
     changes: options.Sets = None,
     tenant: options.Tenant = "",
+    autonomy: options.Dial = "",
     yes: options.Yes = False,
     json: options.Json = False,
     database: options.Database = None,
@@ -64,7 +66,10 @@ def run(
         given |= options.read_pairs(inputs, "--input")
         workspace = Workspace.find()
         spec = options.changed_spec(load_crew(crew, workspace), options.read_pairs(changes, "--set"))
-        ready_crew = equipped(spec, workspace, database, model, given, screen, yes=yes, quiet=json, tenant=tenant)
+        ready_crew = equipped(
+            spec, workspace, database, model, given, screen, yes=yes, quiet=json, tenant=tenant,
+            autonomy=autonomy,
+        )  # fmt: skip
         return ready_crew, lambda crew, view: crew.akickoff(given, model=model, listener=view)
 
     raise typer.Exit(run_reporting(ready, screen, json=json))
@@ -130,7 +135,7 @@ def run_crew(crew: Crew, work: Work, screen: Screen, *, json: bool = False) -> i
 
 def equipped(
     spec: CrewSpec, workspace: Any, database: str | None, model: str, inputs: dict[str, Any] | None, screen: Screen, *,
-    yes: bool, quiet: bool, tenant: str = "",
+    yes: bool, quiet: bool, tenant: str = "", autonomy: str = "",
 ) -> Crew:  # fmt: skip
     """Return a crew whose inputs and models are known to be good, its weights loading meanwhile.
 
@@ -144,17 +149,21 @@ def equipped(
         yes: Agree to fetch missing weights.
         quiet: Show and ask nothing.
         tenant: On whose behalf it runs; that of the environment when empty.
+        autonomy: Lowers the dial; empty for as it stands.
 
     Raises:
-        InputError: An input is missing or wrong.
+        InputError: An input is missing or wrong, or the dial cannot be put there.
+        SpecError: What governs its tools is declared wrongly.
         ModelError: A model cannot be used. Nothing was run.
     """
     from quarterdeck.cli.weights import ensure_weights
     from quarterdeck.engine.inputs import check_inputs
     from quarterdeck.engine.route import models_of
+    from quarterdeck.governance.dial import dial_of
     from quarterdeck.models.catalog import Catalog
-    from quarterdeck.spec.load import load_models
+    from quarterdeck.spec.load import load_governance, load_models
 
+    dial_of(load_governance(workspace), os.environ, autonomy)
     if inputs is not None:
         check_inputs(spec, inputs, workspace.root)
     catalog = Catalog(load_models(workspace))
@@ -167,7 +176,7 @@ def equipped(
 
     from quarterdeck.engine.crew import Crew
 
-    return Crew(spec, workspace=workspace, database_url=database, catalog=catalog, tenant=tenant)
+    return Crew(spec, workspace=workspace, database_url=database, catalog=catalog, tenant=tenant, autonomy=autonomy)
 
 
 def _warm(catalog: Catalog, models: list[Any]) -> None:

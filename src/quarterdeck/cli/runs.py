@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quarterdeck.cli import options
+from quarterdeck.cli import options, undo
 from quarterdeck.errors import JournalError
 
 if TYPE_CHECKING:
@@ -176,6 +176,36 @@ def cancel_run(run_id: options.RunId, json: options.Json = False, database: opti
         screen.line(f"Run {record.id} is asked to stop; it does within a second.")
     else:
         screen.line(f"Run {record.id} is cancelled.")
+
+
+app.command("undo")(undo.undo_run)
+
+
+@app.command("instruct")
+def instruct_run(
+    run_id: options.RunId,
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What its agents are told, as from the person in charge.")
+    ],
+    json: options.Json = False,
+    database: options.Database = None,
+) -> None:
+    """Tell a run something; each agent at work hears it with its next model call."""
+    import asyncio
+
+    from quarterdeck.cli.screen import Screen
+    from quarterdeck.governance.queue import instruct
+
+    screen = Screen()
+    with open_store(database) as store:
+        record = find_run(store, run_id)
+        later = asyncio.run(instruct(store, record.id, text, options.user_name()))
+    if json:
+        screen.data({"run_id": record.id, "instructed": True, "at_work": not later})
+    elif later:
+        screen.line(f"Recorded. Its agents hear it when the run goes on: quarterdeck runs resume {record.id}")
+    else:
+        screen.line(f"Run {record.id} is told; its agents hear it with their next model calls.")
 
 
 async def _end_cancelled(store: Store, run_id: str) -> None:

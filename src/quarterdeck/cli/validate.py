@@ -10,7 +10,7 @@ from quarterdeck.cli import options
 from quarterdeck.errors import InputError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from quarterdeck.cli.screen import Screen
@@ -41,8 +41,13 @@ def validate(
     problems, checked = _check(workspace, crews or [], strict=strict)
     screen = Screen()
     if json:
-        screen.data({"problems": [_as_object(problem) for problem in problems], "checked": checked})
+        warnings = _deprecated(crews or [], workspace)
+        screen.data(
+            {"problems": [_as_object(problem) for problem in problems], "warnings": warnings, "checked": checked}
+        )
     else:
+        for warning in _deprecated(crews or [], workspace):
+            screen.line(f"warning: {warning}")
         _show(problems, checked, screen)
     raise typer.Exit(INVALID if problems else 0)
 
@@ -51,7 +56,8 @@ def _check(workspace: Workspace, crews: list[str], *, strict: bool) -> tuple[lis
     from quarterdeck.spec.check import check_workspace
     from quarterdeck.tools.loading import check_file, tool_names
 
-    names = tool_names(workspace.tool_files())
+    declared, wrong = _declared(workspace)
+    names = [*tool_names(workspace.tool_files()), *_pinned(workspace), *declared]
     if crews:
         paths = [workspace.crew_path(crew) for crew in crews]
         problems = {problem for path in paths for problem in _crew_problems(path, workspace, names)}
@@ -62,10 +68,66 @@ def _check(workspace: Workspace, crews: list[str], *, strict: bool) -> tuple[lis
         problems = set(check_workspace(workspace, names))
         problems |= {problem for file in own for problem in check_file(file, workspace.root)}
         checked = {"crews": len(paths), "roles": len(workspace.own_roles()), "tools": len(tool_names(own))}
+    problems |= _open_tools(paths, workspace) | wrong
     if strict:
         for path in paths:
             problems |= set(_scope_problems(path, workspace))
     return sorted(problems), checked
+
+
+def _open_tools(crews: Iterable[Path], workspace: Workspace) -> set[Problem]:
+    """Return what the tools that some crews are granted leave open; a file with problems of its own is left out."""
+    from quarterdeck.governance.lint import check_tools, granted, listed
+    from quarterdeck.spec.load import load_crew, load_governance
+
+    names: set[str] = set()
+    for path in crews:
+        try:
+            names |= set(granted(load_crew(path, workspace)))
+        except SpecError:
+            continue
+    try:
+        return set(check_tools(listed(workspace, load_governance(workspace)), names))
+    except SpecError:
+        return set()
+
+
+def _deprecated(crews: list[str], workspace: Workspace) -> list[str]:
+    """Return a line for each deprecated tool that a crew's agents are granted: with its date, and no problem yet."""
+    from quarterdeck.governance.lint import granted
+    from quarterdeck.spec.load import load_crew
+    from quarterdeck.tools.loading import deprecated_tools
+
+    said = deprecated_tools(workspace.tool_files())
+    paths = [workspace.crew_path(crew) for crew in crews] if crews else workspace.own_crews()
+    lines = []
+    for path in paths if said else ():
+        try:
+            names = sorted(set(granted(load_crew(path, workspace))) & set(said))
+        except SpecError:
+            continue
+        lines += [f"{workspace.shown(path)}: {name} is deprecated: {said[name]}" for name in names]
+    return lines
+
+
+def _pinned(workspace: Workspace) -> list[str]:
+    """Return the tools of MCP servers; files of theirs that are wrong are told by `check_workspace`."""
+    from quarterdeck.tools.mcp import pinned_names
+
+    try:
+        return pinned_names(workspace)
+    except SpecError:
+        return []
+
+
+def _declared(workspace: Workspace) -> tuple[list[str], set[Problem]]:
+    """Return the tools that config/services.yaml makes, and what is wrong with that file."""
+    from quarterdeck.tools.declared import load_services
+
+    try:
+        return [tool.name for tool in load_services(workspace)[1]], set()
+    except SpecError as error:
+        return [], set(error.problems)
 
 
 def _own_tools(workspace: Workspace) -> list[Path]:
@@ -96,7 +158,7 @@ def _scope_problems(path: Path, workspace: Workspace) -> list[Problem]:
     return [
         Problem(workspace.shown(path), 1, 1, f"scope.{block}", "missing; --strict wants all five blocks of scope")
         for block in ScopeSpec.model_fields
-        if not getattr(scope, block)
+        if getattr(scope, block) == ()
     ]
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quarterdeck.engine.concurrency import run_sync, side_by_side
+from quarterdeck.engine.equipment import Equipment, equip
 from quarterdeck.engine.inputs import check_inputs
 from quarterdeck.engine.limits import check_raise, checked_tenant, limits_of
-from quarterdeck.engine.member import CrewAI, crewai_classes
-from quarterdeck.engine.parts import load_parts
-from quarterdeck.engine.planned import perform
+from quarterdeck.engine.member import crewai_classes
 from quarterdeck.engine.route import models_of
-from quarterdeck.engine.run import Equipment, carry_out
+from quarterdeck.engine.run import carry_out
 from quarterdeck.errors import JournalError
+from quarterdeck.governance.undo import refuse_undone
 from quarterdeck.journal.events import LimitsRaised, TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.journal.ledger import recover
@@ -25,9 +25,9 @@ from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store, default_url
 from quarterdeck.models.catalog import Catalog
 from quarterdeck.spec.crew import CrewSpec
-from quarterdeck.spec.load import load_crew, load_limits, load_models
+from quarterdeck.spec.load import load_crew
 from quarterdeck.spec.workspace import Workspace
-from quarterdeck.tools.execution import Executor
+from quarterdeck.tools.secrets import Masker, referenced
 
 if TYPE_CHECKING:
     from quarterdeck.engine.result import Result
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from quarterdeck.journal.events import Event
     from quarterdeck.journal.record import RunRecord
     from quarterdeck.models.circuits import CircuitState
+    from quarterdeck.spec.governance import Autonomy, GovernanceConfig
 
 Listener = Callable[["Event"], None]
 Outcome = TypeVar("Outcome")
@@ -51,6 +52,9 @@ class Crew:
         catalog: The models; those of `config/models.yaml` if not given.
         parts: What the crew's names stand for; loaded from the workspace if not given.
         tenant: On whose behalf its runs act, for budgets; `QUARTERDECK_TENANT` or nobody's if not given.
+        governance: What the operator lets tools do; `config/governance.yaml` of the workspace if not given.
+        autonomy: Lowers the dial for its runs: `shadow`, `low`, `medium` or `high`.
+        fresh: Ask models anew: no answer is shared with another run, or kept.
 
     Raises:
         InputError: The tenant's name has characters that no tenant's has.
@@ -65,8 +69,14 @@ class Crew:
         catalog: Catalog | None = None,
         parts: Parts | None = None,
         tenant: str = "",
+        governance: GovernanceConfig | None = None,
+        autonomy: str = "",
+        fresh: bool = False,
     ) -> None:
         self.spec = spec
+        self.fresh = fresh
+        self.governance = governance
+        self.autonomy = autonomy
         self.tenant = checked_tenant(tenant or os.environ.get("QUARTERDECK_TENANT", ""))
         self.workspace = workspace or Workspace.find()
         self.database_url = database_url or default_url(self.workspace.root)
@@ -76,23 +86,15 @@ class Crew:
         self._store: Store | None = None
 
     @classmethod
-    def load(
-        cls,
-        name_or_path: str | Path,
-        *,
-        workspace: Workspace | None = None,
-        database_url: str | None = None,
-        catalog: Catalog | None = None,
-        tenant: str = "",
-    ) -> Crew:
-        """Load a crew by its name in the workspace or by the path of its file or CrewAI project.
+    def load(cls, name_or_path: str | Path, *, workspace: Workspace | None = None, **settings: Any) -> Crew:
+        """Load a crew by its name or by the path of its file or CrewAI project; the rest as for `Crew`.
 
         Raises:
             SpecError: With every problem of the files.
         """
         workspace = workspace or Workspace.find()
         spec = load_crew(name_or_path, workspace)
-        return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog, tenant=tenant)
+        return cls(spec, workspace=workspace, **settings)
 
     @classmethod
     def from_crewai(cls, crew: Any, **settings: Any) -> Crew:
@@ -138,19 +140,20 @@ class Crew:
             listener: Called with each event as it happens; must not block. Text is streamed to it as the model writes,
                 unless it has an attribute `reads_text` that is false.
         """
-        checked = check_inputs(self.spec, inputs or {}, self.workspace.root)
+        checked = self._masker.data(check_inputs(self.spec, inputs or {}, self.workspace.root))
         equipment = self._prepare(model)
+        dial = equipment.dial(self.autonomy, self.spec.autonomy)
         declared = self.spec.model_dump(mode="json")
         journal = await RunJournal.start(
             self.store,
             crew=self.spec.crew,
-            spec={"crew": declared, "model": model},
+            spec={"crew": declared, "model": model, "autonomy": dial},
             inputs=checked,
             spec_hash=fingerprint(declared),
             version=_version(),
             tenant=self.tenant,
         )
-        return await self._carry_out(checked, model, journal, equipment, listener)
+        return await self._carry_out(checked, model, dial, journal, equipment, listener)
 
     @classmethod
     def of_run(
@@ -208,6 +211,7 @@ class Crew:
                 f"`quarterdeck runs fork {record.id} --at TASK` starts a new run from any of its steps.",
                 code="ended",
             )
+        refuse_undone(self.store, record.id)
         self._same_crew(record)
         raised = None
         if usd is not None or tokens is not None:
@@ -234,7 +238,7 @@ class Crew:
         self._same_crew(record)
         changed = dict(changed or {})
         given = {name: value for name, value in changed.items() if name in self.spec.inputs}
-        checked = check_inputs(self.spec, {**record.inputs, **given}, self.workspace.root)
+        checked = self._masker.data(check_inputs(self.spec, {**record.inputs, **given}, self.workspace.root))
         changed.update({name: checked[name] for name in given})
         return await self._take_up(await RunJournal.fork(self.store, record.id, at, changed), listener)
 
@@ -291,16 +295,23 @@ class Crew:
         """
         if self._store is None:
             self._store = Store.open(self.database_url)
+            self._store.writer.mask = self._masker.mask
         return self._store
 
     def health(self) -> dict[str, CircuitState]:
         """Return how each model stands that was asked since the crew was made or closed, by name."""
         return {} if self._equipment is None else self._equipment.circuits.states()
 
+    @cached_property
+    def _masker(self) -> Masker:
+        """Knows the secrets of this process that nothing may show."""
+        return Masker(names=referenced(folder / "config" for folder in self.workspace.folders))
+
     async def aclose(self) -> None:
         """Free providers, threads and the database."""
         equipment, self._equipment = self._equipment, None
         if equipment is not None:
+            await equipment.parts.close()
             await equipment.catalog.close()
             equipment.executor.close()
         store, self._store = self._store, None
@@ -317,10 +328,15 @@ class Crew:
     def _prepare(self, model: str) -> Equipment:
         """Resolve everything that a run needs before it starts, so that a mistake costs nothing."""
         if self._equipment is None:
-            parts = self._parts or load_parts(self.spec, self.workspace)
-            catalog = self._catalog or Catalog(load_models(self.workspace))
-            budgets = load_limits(self.workspace).budgets
-            self._equipment = Equipment(parts, catalog, CrewAI(perform), Executor(), self.workspace.runs, budgets)
+            self._equipment = equip(
+                self.spec,
+                self.workspace,
+                parts=self._parts,
+                catalog=self._catalog,
+                governance=self.governance,
+                masker=self._masker,
+                fresh=self.fresh,
+            )
         catalog = self._equipment.catalog
         for resolved in models_of(self.spec, catalog, model):
             catalog.provider(resolved)
@@ -329,7 +345,7 @@ class Crew:
         return self._equipment
 
     def _same_crew(self, record: RunRecord) -> None:
-        if record.spec["crew"] != self.spec.model_dump(mode="json"):
+        if CrewSpec.model_validate(record.spec["crew"]) != self.spec:
             raise JournalError(
                 f"{self.spec.crew} is declared otherwise than when run {record.id} started. "
                 f"`Crew.of_run` (or `quarterdeck runs resume {record.id}`) takes the crew from the journal.",
@@ -343,18 +359,20 @@ class Crew:
             record = self.store.run(journal.id)
             model = record.spec["model"]
             equipment = self._prepare(model)
+            dial = equipment.dial(self.autonomy, self.spec.autonomy, record.spec.get("autonomy"))
             if raised is not None:
                 await journal.append(raised)
             await recover(journal)
         except BaseException:
             await journal.close()
             raise
-        return await self._carry_out(dict(record.inputs), model, journal, equipment, listener, raised)
+        return await self._carry_out(dict(record.inputs), model, dial, journal, equipment, listener, raised)
 
     async def _carry_out(
         self,
         inputs: dict[str, Any],
         model: str,
+        dial: Autonomy,
         journal: RunJournal,
         equipment: Equipment,
         listener: Listener | None,
@@ -364,7 +382,7 @@ class Crew:
             journal.listen(listener)
         limits = limits_of(self.spec.limits, journal.limits_raised(), raised)
         try:
-            spec = self.spec.model_copy(update={"limits": limits})
+            spec = self.spec.model_copy(update={"limits": limits, "autonomy": dial})
             return await carry_out(spec, inputs, model, journal, equipment)
         finally:
             await journal.close()

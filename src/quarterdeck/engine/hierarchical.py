@@ -12,6 +12,7 @@ from quarterdeck.engine.output import plain
 from quarterdeck.errors import Rejected, ToolError
 from quarterdeck.spec.template import as_text
 from quarterdeck.tools.evidence import Evidence
+from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.tool import Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Delegation:
             function=self.delegate,
             takes_context=True,
             timeout=float("inf"),
+            manifest=Manifest(effect="read", owner="quarterdeck", sinks={}),  # its workers' calls are judged each
         )
 
     async def delegate(self, worker: str, work: str, context: ToolContext) -> Any:

@@ -10,6 +10,7 @@ from quarterdeck.engine import prompts
 from quarterdeck.engine.assignment import Outcome, Verdict
 from quarterdeck.engine.compact import compact
 from quarterdeck.engine.concurrency import all_settled
+from quarterdeck.engine.escalations import Escalations
 from quarterdeck.engine.route import Route
 from quarterdeck.errors import LimitReached, ModelError, QuarterdeckError, Rejected, Waiting
 from quarterdeck.models.port import ModelReply, ModelRequest
@@ -41,18 +42,19 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
 
     Raises:
         LimitReached: The run's time is up.
-        Waiting: What it may spend is used up, and a person has to give it more.
+        Waiting: A person has to answer: about a call, a doubtful answer, or what the run may spend.
         ModelError: The model cannot be asked.
     """
     route = Route(work, run, await _begin(work, run))
     window = route.window
+    escalations = Escalations(work, run)
     unsure: Verdict | None = None
     repairs = repeats = 0
     for turn in range(1, work.max_turns + 1):
         try:
             reply = await _decide(route, run, f"turn-{turn}")
             if reply.tool_calls:
-                repeats += await _act(work, run, window, reply, f"turn-{turn}")
+                repeats += await _act(work, run, window, reply, f"turn-{turn}", escalations)
                 if repeats >= MAX_REPEATS:
                     return await _answer_now(route, run, "oscillation")
                 continue
@@ -69,6 +71,9 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
             repairs = 0
             window.add_answer(reply.text[:4000], route.correction(verdict))
             route.go_up(doubt)
+            continue
+        if verdict.accepted and (objection := await escalations.unsure(verdict, f"turn-{turn}")):
+            window.add_answer(reply.text[:4000], objection)
             continue
         if verdict.accepted:
             return Outcome("succeeded", "goal_met", verdict.value, notes=verdict.notes)
@@ -96,7 +101,7 @@ async def _begin(work: Assignment, run: RunScope) -> list[tuple[str, str]]:
     begun = []
     for number, request in enumerate(work.begin, 1):
         result = await run.gate.call(request, run.context(work, f"begin-{number}"))
-        if result.status != "ok":
+        if result.status not in ("ok", "shadowed"):
             raise QuarterdeckError(f"{work.task}: {request.name}: {result.value}", code="begin_failed")
         _keep_receipt(work, request, result)
         begun.append((request.name, result.text()))
@@ -105,6 +110,7 @@ async def _begin(work: Assignment, run: RunScope) -> list[tuple[str, str]]:
 
 async def _decide(route: Route, run: RunScope, step: str, *, tools: bool = True) -> ModelReply:
     """Ask the model that is now at the work; one that cannot take the prompt gives way to the next, if there is one."""
+    route.instructions.hear(route.window, step)
     route.settle(step)
     await compact(route.work, run, route.window, step)
     route.skip_refused(step)
@@ -125,15 +131,18 @@ async def _decide(route: Route, run: RunScope, step: str, *, tools: bool = True)
                 raise
 
 
-async def _act(work: Assignment, run: RunScope, window: Window, reply: ModelReply, step: str) -> int:
+async def _act(
+    work: Assignment, run: RunScope, window: Window, reply: ModelReply, step: str, escalations: Escalations
+) -> int:
     """Put the proposed calls through the gate, side by side; return how many only repeated earlier ones."""
     calls = reply.tool_calls[:MAX_PARALLEL_CALLS]
     context = run.context(work, step)
     results = await all_settled(
-        [run.gate.call(call, context.at(f"tool-{number}")) for number, call in enumerate(calls, 1)]
+        [run.gate.call(call, context.at(f"tool-{number}"), why=reply.text) for number, call in enumerate(calls, 1)]
     )
     for call, result in zip(calls, results, strict=True):
         _keep_receipt(work, call, result)
+    await escalations.out_of_scope(calls, results, step)
     window.add_calls(reply.text, calls, [result.text() for result in results])
     return sum(result.error_class == "repeated" for result in results)
 

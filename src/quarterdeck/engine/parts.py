@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from quarterdeck.engine.output import OutputType
 from quarterdeck.engine.scope import Parts
 from quarterdeck.spec.output import model_from_fields
+from quarterdeck.tools.declared import load_services
 from quarterdeck.tools.loading import Toolbox, load_object
+from quarterdeck.tools.mcp import Servers
 
 if TYPE_CHECKING:
     from quarterdeck.spec.crew import CrewSpec
@@ -24,6 +26,10 @@ def load_parts(spec: CrewSpec, workspace: Workspace) -> Parts:
     """
     folders = [folder / "tools" for folder in workspace.folders]
     tools = Toolbox.load(folders, display_root=workspace.root)
+    servers = Servers.of(workspace)
+    services, declared = load_services(workspace)
+    for tool in (*servers.tools(), *declared):
+        tools.add(tool)
     outputs: dict[str, OutputType] = {}
     guardrails: dict[str, tuple[Any, ...]] = {}
     functions: dict[str, Any] = {}
@@ -42,6 +48,8 @@ def load_parts(spec: CrewSpec, workspace: Workspace) -> Parts:
         functions=functions,
         worker_output=OutputType(_output_model("worker", worker_output, folders)) if worker_output else None,
         worker_guardrails=tuple(load_object(name, folders) for name in (delegation.guardrails if delegation else ())),
+        servers=servers,
+        services=services,
     )
 
 

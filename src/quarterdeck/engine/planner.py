@@ -38,7 +38,8 @@ The task: {description}
 What it must give: {expected_output}"""
 RULES = """\
 The plan:
-- At most {max_steps} steps, with the ids s1, s2 and so on. A step names one tool, or one worker, and in `does` says in one sentence what it does.
+- At most {max_steps} steps, with the ids s1, s2 and so on. A step names one tool, or one worker, and in `does` says
+  in one sentence what it does.
 - `inputs` are the tool's arguments, or what the worker is shown. A value is a literal, or the output of a step
   above: {{"from": "step_id"}}, or one field of it: {{"from": "step_id.field"}}. Workers give text, which has no fields.
 - A step waits for the steps that its inputs refer to; all others run at once. Name in `after` only what passes no

@@ -91,7 +91,7 @@ def _scope(spec: CrewSpec, parts: Parts, catalog: Catalog, inputs: Mapping[str, 
     run = RunScope(
         spec=spec, inputs={**defaults, **inputs}, journal=journal, allowance=nothing, port=nothing, gate=nothing,
         catalog=catalog, crewai=nothing, parts=parts, tools=dict(parts.tools), executor=nothing, deadline=0.0,
-        model=model, folder=Path(),
+        model=model, folder=Path(), notifier=nothing,
     )  # fmt: skip
     for name in spec.tasks:
         known_later = f"{{{name}}}"

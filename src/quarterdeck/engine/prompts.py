@@ -64,6 +64,11 @@ def doubted(confidence: float, least: float) -> str:
     )
 
 
+def instructed(text: str) -> str:
+    """Return what a person tells the run while it works; unlike text from tools this is no data."""
+    return f"The person in charge of this work says: {text}"
+
+
 def mend(problem: str) -> str:
     """Return the correction of an answer that was not accepted."""
     return f"That answer cannot be accepted: {problem}\nGive the whole answer again, corrected."

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine import prompts
+from quarterdeck.engine.instructions import Instructions
 from quarterdeck.journal.events import Decision
 from quarterdeck.memory.window import BYTES_A_TOKEN, FULL, Window
 
@@ -37,11 +38,13 @@ class Route:
     Attributes:
         work: The assignment, with the model that is now at it.
         window: Opened for that model.
+        instructions: Brings in what people say meanwhile.
     """
 
     def __init__(self, work: Assignment, run: RunScope, begun: Sequence[tuple[str, str]]) -> None:
         self.work = work
         self.window = Window((), 0)
+        self.instructions = Instructions(work, run)
         self._run = run
         self._begun = begun
         self._tools = -(-sum(map(_size, work.tools)) // BYTES_A_TOKEN)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import ChainMap
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,58 +19,24 @@ from quarterdeck.engine.result import Cost, Result, TaskResult
 from quarterdeck.engine.route import models_of
 from quarterdeck.engine.scheduler import run_tasks
 from quarterdeck.engine.scope import RunScope
+from quarterdeck.engine.words import origins_of
 from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.governance.gate import Gate
+from quarterdeck.governance.notify import Notifier
+from quarterdeck.governance.policy import Policy
+from quarterdeck.governance.trials import Trials
 from quarterdeck.journal.allowance import Allowance
 from quarterdeck.journal.events import RunEnded, RunOpened, RunStatus, RunWaiting
 from quarterdeck.journal.ledger import Ledger
-from quarterdeck.models.circuits import Circuits
-from quarterdeck.models.stack import build_port
 
 if TYPE_CHECKING:
-    from quarterdeck.engine.member import CrewAI
-    from quarterdeck.engine.scope import Parts
+    from quarterdeck.engine.equipment import Equipment
     from quarterdeck.journal.run import RunJournal
-    from quarterdeck.models.catalog import Catalog
-    from quarterdeck.models.stages import Stage
     from quarterdeck.spec.crew import CrewSpec
-    from quarterdeck.spec.limits import BudgetSpec
-    from quarterdeck.tools.execution import Executor
     from quarterdeck.tools.tool import Tool
 
 MAX_FILES_LISTED = 1000
 OUT_OF_BUDGET = ("limit_usd", "limit_tokens")
-
-
-class Equipment:
-    """What all runs of a crew share: made once by `Crew`.
-
-    Args:
-        parts: What the crew's names stand for.
-        catalog: Finds models and their providers.
-        crewai: CrewAI's agents and tasks.
-        executor: Carries out tools.
-        runs: The folder that holds each run's own folder.
-        budgets: What all runs on the database may use together.
-    """
-
-    def __init__(
-        self,
-        parts: Parts,
-        catalog: Catalog,
-        crewai: CrewAI,
-        executor: Executor,
-        runs: Path,
-        budgets: Sequence[BudgetSpec] = (),
-    ) -> None:
-        self.parts = parts
-        self.catalog = catalog
-        self.crewai = crewai
-        self.executor = executor
-        self.runs = runs
-        self.budgets = budgets
-        self.circuits = Circuits()
-        self.port: Stage = build_port(catalog, circuits=self.circuits)
 
 
 async def carry_out(
@@ -79,7 +45,7 @@ async def carry_out(
     """Carry out a run whose journal is open, from its start or from where it stopped.
 
     Args:
-        spec: The crew.
+        spec: The crew; its `autonomy` is where the run's dial stands.
         inputs: Checked inputs.
         model: Overrides the models that agents name; empty for none.
         journal: The run's journal; this process holds the run.
@@ -99,8 +65,10 @@ async def carry_out(
     report = _report(run)
     output = report.output if report else None
     with contextlib.suppress(asyncio.CancelledError):
+        await run.notifier.settle()
         if status == "waiting":
             await journal.wait(RunWaiting(code=code, evidence=evidence[:4000]))
+            await run.notifier.settle()
         else:
             await journal.end(RunEnded(status=status, code=code, evidence=evidence[:4000], output=plain(output)))
     used = journal.totals
@@ -126,7 +94,26 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
     own_tools: dict[str, Tool] = {}
     tools = ChainMap(own_tools, cast(MutableMapping[str, "Tool"], equipment.parts.tools))
     folder = equipment.runs / journal.id
-    gate = Gate(tools, grants_of(spec), equipment.executor, run_id=journal.id, inputs=inputs, folder=folder)
+    notifier = Notifier(equipment.governance.notify, journal, mask=equipment.masker.mask)
+    journal.listen(notifier)
+    gate = Gate(
+        tools,
+        grants_of(spec),
+        equipment.executor,
+        run_id=journal.id,
+        inputs=inputs,
+        folder=folder,
+        roots=equipment.roots,
+        services=equipment.parts.services,
+        least_confidence=spec.scope.escalate_below,
+        approval_hours=equipment.governance.approvals.expires_hours,
+        teller=notifier,
+        mask=equipment.masker.data,
+        circuits=equipment.tool_circuits,
+        origins=origins_of(spec, inputs),
+        policy=Policy(equipment.governance, crew=spec.crew, autonomy=spec.autonomy),
+        trials=Trials(equipment.governance.trial.verified_calls),
+    )
     run = RunScope(
         spec=spec,
         inputs=inputs,
@@ -142,6 +129,7 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
         deadline=asyncio.get_running_loop().time() + spec.limits.seconds,
         model=model,
         folder=folder,
+        notifier=notifier,
     )
     if spec.hierarchical is not None:
         delegation = Delegation(run, spec.hierarchical)

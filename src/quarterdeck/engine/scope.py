@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from quarterdeck.engine.output import OutputType
     from quarterdeck.engine.result import TaskResult
     from quarterdeck.governance.gate import Gate
+    from quarterdeck.governance.notify import Notifier
     from quarterdeck.journal.allowance import Allowance
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.models.catalog import Catalog
     from quarterdeck.models.stages import Stage
     from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.spec.services import ServicesConfig
     from quarterdeck.tools.execution import Executor
+    from quarterdeck.tools.mcp import Servers
     from quarterdeck.tools.tool import Tool
 
 
@@ -36,6 +39,8 @@ class Parts:
         functions: The functions of `run:` tasks, by task.
         worker_output: The declared shape of what a manager's workers answer.
         worker_guardrails: Checks of what they answer.
+        servers: The MCP servers that some of the tools are on.
+        services: The services that tools may use.
     """
 
     tools: Mapping[str, Tool]
@@ -44,6 +49,13 @@ class Parts:
     functions: Mapping[str, RunFunction]
     worker_output: OutputType | None = None
     worker_guardrails: tuple[Guardrail, ...] = ()
+    servers: Servers | None = None
+    services: ServicesConfig | None = None
+
+    async def close(self) -> None:
+        """End the connections to servers."""
+        if self.servers is not None:
+            await self.servers.close()
 
 
 @dataclass(slots=True)
@@ -59,6 +71,7 @@ class RunScope:
         redo: Items of `for_each` that a loop asks to be done again, by task.
         checks: Guardrails that the engine itself adds to the tasks of an agent.
         folder: The run's own folder.
+        notifier: Tells people of what needs them.
     """
 
     spec: CrewSpec
@@ -75,6 +88,7 @@ class RunScope:
     deadline: float
     model: str
     folder: Path
+    notifier: Notifier
     results: dict[str, TaskResult] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
     redo: dict[str, list[Any]] = field(default_factory=dict)

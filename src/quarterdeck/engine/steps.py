@@ -14,6 +14,7 @@ from quarterdeck.engine.concurrency import all_settled
 from quarterdeck.engine.output import plain
 from quarterdeck.engine.plan import granted_at, reference
 from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError, Waiting
+from quarterdeck.governance.provenance import CALL
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import StepEnded
 from quarterdeck.models.port import ToolRequest
@@ -56,6 +57,7 @@ class Steps:
         self.finished: dict[str, Step] = {}
         self.outputs: dict[str, Any] = {}
         self.failed: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
 
     async def carry_out(self, plan: Plan, path: str) -> bool:
         """Do the steps of a plan; steps that do not wait for a failed one are done nevertheless.
@@ -103,6 +105,7 @@ class Steps:
 
     async def _step(self, step: Step, path: str) -> StepEnded:
         """Do a step, or take its end from the journal: what has ended is never done again."""
+        self._paths[step.id] = path
         recorded = self._run.journal.recorded(StepEnded, path)
         if recorded is not None:
             for call in self._run.journal.recorded_tools_below(path):
@@ -138,9 +141,10 @@ class Steps:
         """Put a tool step through the gate: no model is asked."""
         request = ToolRequest("step", step.tool, inputs)
         context = self._run.context_at(f"{path}/tool-1", self._work.task, self._work.agent_name)
-        result = await self._run.gate.call(request, context)
+        known = {name: f"{CALL}{self._paths[target.split('.')[0]]}/tool-1" for name, target in step.references}
+        result = await self._run.gate.call(request, context, origins=known)
         self._keep_receipt(step.tool, inputs, result)
-        if result.status != "ok":
+        if result.status not in ("ok", "shadowed"):
             raise QuarterdeckError(f"{step.tool}: {result.value}")
         return plain(result.value)
 

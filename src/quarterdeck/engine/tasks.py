@@ -178,7 +178,7 @@ async def _save(path: str, name: str, result: TaskResult, task: TaskSpec, run: R
     arguments = {"name": task.save_as, "content": result.text}
     request = ToolRequest("save", "output.write", arguments)
     written = await run.gate.call(request, run.context_at(f"{path}/save", name, ""))
-    if written.status != "ok":
+    if written.status not in ("ok", "shadowed"):
         raise QuarterdeckError(f"{name}: {task.save_as} could not be written: {written.text()}", code="not_saved")
 
 

@@ -28,6 +28,10 @@ class ToolCall:
         tier: What the policy makes of it.
         needs_approval: Why a person has to approve it; empty when nobody has to.
         approval: The id of the approval under which it is made.
+        within: The only tools that may be called, for a call that another tool makes: those which its manifest
+            names. None for the call of an agent, which may use what it is granted.
+        preview: The tool is only to say what it would do; see `previewed`.
+        shadow: Why it is only recorded and not made; empty when it is made.
     """
 
     name: str
@@ -41,6 +45,9 @@ class ToolCall:
     tier: Tier = "forbidden"
     needs_approval: str = ""
     approval: str = ""
+    within: frozenset[str] | None = None
+    preview: bool = False
+    shadow: str = ""
 
 
 Grants = Callable[[CallContext], frozenset[str]]

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterdeck.journal.events import ToolStatus
 
+EMPTY = "It ran and returned nothing."
+"""What an agent reads of an empty result: nothing found is something else than something gone wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
@@ -19,7 +22,8 @@ class ToolResult:
             `unverified` (done, the world not seen changed) or `unknown` (nobody knows whether it was done).
         value: JSON-able and bounded; for all but `ok` the text that says why.
         error_class: Empty, or `unknown_tool`, `not_granted`, `arguments`, `repeated`, `timeout`, `limit`, `tool`,
-            `bug`, `empty`, `forbidden`, `rejected`, `unavailable`.
+            `bug`, `empty`, `forbidden`, `rejected`, `unavailable`, `rate_limited`, `killed`, `unverified`,
+            `unknown_effect`.
         receipt: What the tool's undo needs: its whole result.
     """
 
@@ -30,8 +34,19 @@ class ToolResult:
 
     def text(self) -> str:
         """Return the result as an agent reads it."""
+        if self.error_class == "empty" and self.status == "ok":
+            return EMPTY if self.value in (None, "") else f"{_readable(self.value)} ({EMPTY})"
         body = _readable(self.value)
-        return body if self.status == "ok" else f"Error: {body}"
+        return body if self.status in ("ok", "shadowed") else f"Error: {body}"
+
+
+def noted(value: Any, note: str) -> Any:
+    """Return the value of a result with a note for the agent, in the same shape: text, list or mapping."""
+    if isinstance(value, str):
+        return f"{value}\n[{note}]"
+    if isinstance(value, list):
+        return [*value, f"[{note}]"]
+    return {**value, "[note]": note} if isinstance(value, dict) else value
 
 
 def _readable(value: Any) -> str:

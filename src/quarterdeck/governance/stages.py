@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from quarterdeck.errors import JournalError, LimitReached, ToolError, Waiting
+from quarterdeck.errors import ToolError
 from quarterdeck.governance.call import Grants, Proceed, ToolCall
 from quarterdeck.governance.result import ToolResult
-from quarterdeck.journal.events import ToolCalled, ToolStarted
+from quarterdeck.journal.events import ToolCalled
 from quarterdeck.spec.problem import did_you_mean
 from quarterdeck.tools.arguments import validate
-from quarterdeck.tools.shaping import shape
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
-    from quarterdeck.tools.execution import Executor
-    from quarterdeck.tools.tool import Tool, ToolContext
+    from quarterdeck.tools.tool import Tool
 
 
 class Exists:
@@ -33,7 +29,7 @@ class Exists:
         """Find the tool."""
         call.tool = self._tools.get(call.name)
         if call.tool is None:
-            granted = sorted(self._grants(context))
+            granted = sorted(self._grants(context) if call.within is None else call.within)
             return ToolResult(
                 "denied",
                 f'There is no tool "{call.name[:80]}"{did_you_mean(call.name[:80], granted)} '
@@ -44,14 +40,17 @@ class Exists:
 
 
 class Granted:
-    """Denies what was not granted to this agent in this task; nothing is granted by default."""
+    """Denies what was not granted to this agent in this task; nothing is granted by default.
+
+    A call that another tool makes is not the agent's: that tool's own declaration says what it may call.
+    """
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
 
     async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
         """Check the grant."""
-        granted = self._grants(context)
+        granted = self._grants(context) if call.within is None else call.within
         if call.name not in granted:
             return ToolResult(
                 "denied",
@@ -77,34 +76,6 @@ class ArgumentsValid:
         except ToolError as error:
             return ToolResult("denied", str(error), "arguments")
         return await proceed(call, context)
-
-
-class NotRepeated:
-    """Denies the third equal call in a row and the second round of A-B-A-B within one task."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=4))
-
-    async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
-        """Compare with the last calls of the same task."""
-        place = context.path.rsplit("/turn-", 1)[0]
-        seen = self._seen[place]
-        seen.append(call.request_hash)
-        last = list(seen)
-        if len(last) >= 3 and len(set(last[-3:])) == 1:
-            return _repeated(call)
-        if len(last) == 4 and last[0] == last[2] != last[1] == last[3]:
-            return _repeated(call)
-        return await proceed(call, context)
-
-
-def _repeated(call: ToolCall) -> ToolResult:
-    return ToolResult(
-        "denied",
-        f"You have made this very call of {call.name} before and know its result. "
-        f"Do something else, or give your answer.",
-        "repeated",
-    )
 
 
 class Replayed:
@@ -147,6 +118,7 @@ async def record(call: ToolCall, context: CallContext, result: ToolResult, secon
             seconds=round(seconds, 4),
             effect=call.effect or "",
             tier="" if call.effect is None else call.tier,
+            version=call.tool.manifest.version if call.tool else "",
             origins=call.origins,
             approval=call.approval,
             receipt=result.receipt,
@@ -161,42 +133,3 @@ class Counted:
         """Count, then proceed."""
         context.allowance.tool_call()
         return await proceed(call, context)
-
-
-class Executed:
-    """Carries the call out under a deadline; whatever the tool raises becomes a result.
-
-    Args:
-        executor: Runs functions, sync and async.
-        tool_context: Makes what the tool may know of the run.
-    """
-
-    def __init__(self, executor: Executor, tool_context: Callable[[CallContext], ToolContext]) -> None:
-        self._executor = executor
-        self._tool_context = tool_context
-
-    async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
-        """Execute and shape the result."""
-        assert call.tool is not None and call.arguments is not None
-        context.journal.publish(
-            ToolStarted(
-                path=context.path, task=context.task, agent=context.agent, tool=call.name, arguments=call.arguments
-            )
-        )
-        left = context.deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            raise LimitReached("The run's time is up (limits.seconds).", "seconds")
-        timeout = min(call.tool.timeout, left)
-        try:
-            value: Any = await self._executor.execute(call.tool, call.arguments, self._tool_context(context), timeout)
-        except TimeoutError:
-            if timeout == left:
-                raise LimitReached("The run's time is up (limits.seconds).", "seconds") from None
-            return ToolResult("error", f"{call.name} did not finish within {timeout:g} s.", "timeout")
-        except ToolError as error:
-            return ToolResult("error", str(error)[:4000], "tool")
-        except (JournalError, LimitReached, Waiting, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            return ToolResult("error", f"{call.name} failed: {type(error).__name__}: {error}"[:4000], "bug")
-        return ToolResult("ok", shape(value))

@@ -129,6 +129,7 @@ class ToolCalled(Event):
     seconds: float
     effect: str = ""
     tier: str = ""
+    version: str = Field(default="", description="Of the tool's behaviour.")
     origins: dict[str, str] = Field(default_factory=dict, description="Where each argument came from, by its path.")
     approval: str = Field(default="", description="The id of the approval under which it was made.")
     receipt: Any = Field(default=None, description="What its undo needs, where it has one.")
@@ -197,7 +198,10 @@ class ApprovalAsked(Event):
 
     kind: Literal["approval.asked"] = "approval.asked"
     id: str
-    reason: str = Field(description="`tier`, `provenance`, `unknown_effect`, `confidence`, `scope` or `timeout`.")
+    reason: str = Field(
+        description="`tier`, `provenance`, `confidence`, `incomplete`, `scope`, `unknown_effect` or `timeout`."
+    )
+    needs: str = Field(default="", description="Which rule or doubt puts it before a person.")
     tool: str = ""
     arguments: dict[str, Any] = Field(default_factory=dict)
     arguments_hash: str = ""
@@ -225,9 +229,10 @@ class ApprovalAnswered(Event):
 
 
 class Instructed(Event):
-    """Recorded when a person tells a live run something; `path` is that of the model call that hears it first."""
+    """Recorded when a person tells a live run something, and again at the path of each model call that hears it."""
 
     kind: Literal["instructed"] = "instructed"
+    id: str = ""
     text: str
     by: str = ""
 

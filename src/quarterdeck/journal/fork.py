@@ -10,13 +10,25 @@ from typing import Any
 import orjson
 
 from quarterdeck.errors import JournalError
-from quarterdeck.journal.events import Event, RunEnded, RunForked, RunResumed, RunStarted, RunWaiting, TaskEnded
+from quarterdeck.journal.events import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Event,
+    RunEnded,
+    RunForked,
+    RunResumed,
+    RunStarted,
+    RunWaiting,
+    TaskEnded,
+)
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
 from quarterdeck.journal.rows import new_row
 
 _OF_THE_PARENT = {
-    model.model_fields["kind"].default for model in (RunStarted, RunForked, RunResumed, RunWaiting, RunEnded)
+    model.model_fields["kind"].default
+    for model in (RunStarted, RunForked, RunResumed, RunWaiting, RunEnded, ApprovalAsked, ApprovalAnswered)
 }
+"""An approval holds for the run in which it was asked for, and for no other."""
 _PATHS_SHOWN = 20
 
 

@@ -23,7 +23,8 @@ from quarterdeck.journal.failures import translate
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from quarterdeck.journal.writer import Lane, Writer
+    from quarterdeck.journal.lane import Lane
+    from quarterdeck.journal.writer import Writer
 
 
 _ATTEMPTS = 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 
-_LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0/o, 1/i/l, u: ids are read aloud and typed
+LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0/o, 1/i/l, u: ids are read aloud and typed
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def new_id() -> str:
     """Return a new id of eight characters."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(8))
+    return "".join(secrets.choice(LETTERS) for _ in range(8))
 
 
 def checked_id(run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from quarterdeck.errors import JournalError
 from quarterdeck.journal.chain import link
-from quarterdeck.journal.rows import event_row, to_body
+from quarterdeck.journal.record import to_json
+from quarterdeck.journal.rows import event_row, masked, walk, with_body
 from quarterdeck.journal.writer import Write
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from quarterdeck.journal.events import Event
+    from quarterdeck.journal.lane import Lane
     from quarterdeck.journal.listeners import Listeners
     from quarterdeck.journal.totals import Totals
-    from quarterdeck.journal.writer import Lane, Writer
+    from quarterdeck.journal.writer import Writer
 
 PATIENCE_SECONDS = 0.02
 """How long what can wait does so for an event that shares its commit."""
@@ -70,6 +73,7 @@ class Outbox:
         """
         while self._writer.full:
             await asyncio.sleep(0.005)
+        create, transition = self._without_secrets(create), self._without_secrets(transition)
         entries = self._enter(new, create=create is not None)
         committed: asyncio.Future[None] = self._lane.loop.create_future()
         self._submit(entries, committed, create=create, transition=transition)
@@ -96,16 +100,28 @@ class Outbox:
         self._closed = True
         self._submit_waiting()
 
+    def masked(self, event: Event) -> Event:
+        """Return an event as others may see it: without secrets."""
+        return masked(event, self._writer.mask)
+
+    def _without_secrets(self, row: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return a run's row with its texts masked; they are JSON, and stay so."""
+        mask = self._writer.mask
+        if row is None or mask is None:
+            return row
+        texts = {name: row[name] for name in ("spec", "inputs", "summary") if name in row}
+        return row | {name: to_json(walk(json.loads(text), mask)) for name, text in texts.items() if mask(text) != text}
+
     def _enter(self, new: Sequence[Event], *, create: bool = False) -> list[_Entry]:
         if self._lane.failure is not None:
             raise self._lane.failure
         if self._closed:
             raise JournalError(f"Run {self._lane.run_id} is no longer held by this process. Resume it to go on.")
-        bodies = [to_body(event) for event in new]
+        whole = [with_body(event, self._writer.mask) for event in new]
         # a fork's own past begins with itself: what it took over is in the rows, not in its totals
-        for event in new[:2] if create else new:
+        for event, _ in whole[:2] if create else whole:
             self._totals.add(event)
-        return [(event, self._row(event, body)) for event, body in zip(new, bodies, strict=True)]
+        return [(event, self._row(event, body)) for event, body in whole]
 
     def _row(self, event: Event, body: str) -> dict[str, Any]:
         self._seq += 1

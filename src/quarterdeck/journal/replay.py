@@ -10,6 +10,7 @@ import orjson
 from quarterdeck.errors import Diverged
 from quarterdeck.journal.events import (
     Decision,
+    EffectStarted,
     Event,
     LimitsRaised,
     ModelCalled,
@@ -25,7 +26,7 @@ from quarterdeck.journal.record import StoredEvent
 _CALLS = (ModelCalled.model_fields["kind"].default, ToolCalled.model_fields["kind"].default)
 _TASK = TaskEnded.model_fields["kind"].default
 _DECISION = Decision.model_fields["kind"].default
-_PLAN = tuple(model.model_fields["kind"].default for model in (PlanMade, PlanReviewed, StepEnded))
+_PLAN = tuple(model.model_fields["kind"].default for model in (PlanMade, PlanReviewed, StepEnded, EffectStarted))
 _RAISED = LimitsRaised.model_fields["kind"].default
 _FORK = RunForked.model_fields["kind"].default
 
@@ -94,8 +95,8 @@ class Replay:
         return None if row is None else cast(Found, row.event)
 
     def tools_below(self, path: str) -> list[ToolCalled]:
-        """Return the recorded tool calls below a path, oldest first."""
-        below = f"{path}/"
+        """Return the recorded tool calls below a path, oldest first; all of them for an empty path."""
+        below = f"{path}/" if path else ""
         rows = (row for (kind, at), row in self._rows.items() if kind == _CALLS[1] and at.startswith(below))
         return [cast(ToolCalled, row.event) for row in rows]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError
@@ -14,6 +16,9 @@ from quarterdeck.journal.totals import Totals
 if TYPE_CHECKING:
     from quarterdeck.journal.events import Event
     from quarterdeck.journal.store import Store
+
+Mask = Callable[[str], str]
+"""Takes secrets out of a text."""
 
 EVENT_LIMIT = 16 * 1024 * 1024
 """The largest event, in bytes of JSON."""
@@ -52,6 +57,34 @@ def to_body(event: Event) -> str:
             "Let the tool or model return less."
         )
     return body
+
+
+def masked(event: Event, mask: Mask | None) -> Event:
+    """Return an event without what must not be kept: the very same one where there is nothing of the kind.
+
+    Args:
+        event: The event.
+        mask: Returns a text without it, and the very same object where there is nothing to do; None for none.
+    """
+    return event if mask is None else with_body(event, mask)[0]
+
+
+def with_body(event: Event, mask: Mask | None) -> tuple[Event, str]:
+    """Return an event without what must not be kept, and its JSON text. Raises as `to_body`."""
+    body = to_body(event)
+    if mask is None or mask(body) is body:
+        return event, body
+    event = type(event).model_validate(walk(json.loads(body), mask))
+    return event, to_body(event)
+
+
+def walk(value: Any, mask: Mask) -> Any:
+    """Return JSON-able data with all its texts masked, keys too."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {mask(key): walk(part, mask) for key, part in value.items()}
+    return [walk(part, mask) for part in value] if isinstance(value, list) else value
 
 
 def event_row(run_id: str, seq: int, event: Event, body: str, previous: str, head: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from quarterdeck.errors import JournalError, RunBusy
 from quarterdeck.journal.chain import genesis
+from quarterdeck.journal.dialogue import Dialogue
 from quarterdeck.journal.events import (
     Decision,
     Event,
@@ -26,6 +27,8 @@ from quarterdeck.journal.events import (
 )
 from quarterdeck.journal.fork import beginning, take_over
 from quarterdeck.journal.ids import checked_id, new_id
+from quarterdeck.journal.inbox import Inbox
+from quarterdeck.journal.lane import Lane
 from quarterdeck.journal.listeners import Listener, Listeners
 from quarterdeck.journal.outbox import Outbox, stamped
 from quarterdeck.journal.record import RunRecord, StoredEvent, to_json
@@ -33,7 +36,6 @@ from quarterdeck.journal.replay import Found, Replay
 from quarterdeck.journal.rows import as_record, new_row, read_whole
 from quarterdeck.journal.store import Store
 from quarterdeck.journal.totals import Totals
-from quarterdeck.journal.writer import Lane
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -61,6 +63,8 @@ class RunJournal:
         status: As last recorded.
         totals: What the run used so far, up to its last event; earlier processes included.
         cancel_requested: Somebody asked for the run to stop.
+        dialogue: What it asked people, and what they said.
+        inbox: Takes what they say while this process holds the run.
     """
 
     def __init__(self, store: Store, record: RunRecord, rows: Sequence[StoredEvent] = ()) -> None:
@@ -79,13 +83,14 @@ class RunJournal:
         for row in rows:
             if row.seq not in self._replay.pinned:
                 self.totals.add(row.event)
-        self._lane = Lane(record.id, asyncio.get_running_loop(), self._cancel)
+        self.dialogue = Dialogue(rows, self._replay.pinned)
+        self.inbox = Inbox(self)
+        self._lane = Lane(record.id, asyncio.get_running_loop(), self._cancel, self.inbox.arrived)
         self._closed = False
         self._began = time.monotonic()
         self._seconds_before = self.totals.seconds
         self._listeners = Listeners()
-        chain_end = (record.last_seq, record.head)
-        self._outbox = Outbox(store.writer, self._lane, chain_end, self.totals, self._listeners)
+        self._outbox = Outbox(store.writer, self._lane, (record.last_seq, record.head), self.totals, self._listeners)
         self._on_cancel: list[Callable[[], None]] = []
 
     @classmethod
@@ -158,6 +163,7 @@ class RunJournal:
             journal._lane.failure = lane.failure
             journal.cancel_requested = record.cancel_requested and record.status == "running"
             store.writer.watch(journal._lane)
+            await journal.inbox.fetch()
         except BaseException:
             store.writer.forget(lane)
             await store.holds.release(lane)
@@ -278,11 +284,7 @@ class RunJournal:
         return self._outbox.flush()
 
     async def wait(self, event: RunWaiting) -> None:
-        """Record that the run stops until a person has answered; whoever resumes it goes on.
-
-        Raises:
-            JournalError: It is not recorded.
-        """
+        """Record that the run stops until a person has answered; whoever resumes it goes on. Raises as `append`."""
         self.status = "waiting"
         summary = {"status": "waiting", "code": event.code, "evidence": event.evidence}
         await self._record([stamped(event)], code=event.code, summary=summary)
@@ -305,7 +307,7 @@ class RunJournal:
     def publish(self, event: Event) -> None:
         """Tell listeners an event that is not kept."""
         if self._listeners:
-            self._listeners.tell(stamped(event))
+            self._listeners.tell(self._outbox.masked(stamped(event)))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event that is committed or published, on this loop; return how to stop it.
@@ -360,6 +362,7 @@ class RunJournal:
                 if len(first) > 1:
                     rows = await asyncio.to_thread(store.chain, journal.id)
                     journal._replay = Replay(rows[0])
+                    journal.dialogue = Dialogue(rows[0], journal._replay.pinned)
                 return journal
             except RunBusy:
                 await journal.close()

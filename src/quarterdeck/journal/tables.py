@@ -93,8 +93,7 @@ inbox = Table(
     Column("run_id", String(64), nullable=False),
     Column("body", Text, nullable=False),
     Column("at", Float(53), nullable=False),
-    Column("taken", Boolean, nullable=False),
-    Index("inbox_by_run", "run_id", "taken"),
+    Index("inbox_by_run", "run_id"),
 )
 """What a person has to say to a run that a process works on: events that this process will record."""
 

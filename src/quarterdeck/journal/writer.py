@@ -21,6 +21,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from quarterdeck.errors import JournalError, RunBusy
 from quarterdeck.journal.failures import shown, translate
+from quarterdeck.journal.inbox import letters_to
+from quarterdeck.journal.lane import Lane, Letter
 from quarterdeck.journal.statement import Statement, change_run
 from quarterdeck.journal.tables import events, runs
 
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Executable
 
+    from quarterdeck.journal.rows import Mask
+
 QUEUE_LIMIT = 10_000
 """Above so many waiting writes, appends wait before they join the queue."""
 
 BATCH_LIMIT = 500
-CANCEL_POLL_SECONDS = 0.4
+POLL_SECONDS = 0.4
 _STOP_SECONDS = 30.0
 _CANCELLED = "SELECT id FROM runs WHERE cancel_requested = {true} AND status = 'running'"
 
@@ -41,24 +45,6 @@ T = TypeVar("T")
 Done = Callable[[JournalError | None], None]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One run as the writer sees it.
-
-    Attributes:
-        loop: Where the run lives; it is told there that somebody cancelled it.
-        on_cancel: Called once, on that loop.
-        session: The database session that holds the run, or None when a file holds it.
-        failure: Why nothing more can be written: the run's chain would have a gap.
-    """
-
-    run_id: str
-    loop: AbstractEventLoop
-    on_cancel: Callable[[], None]
-    session: int | None = None
-    failure: JournalError | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +97,9 @@ class Writer:
 
     Args:
         engine: The database.
+
+    Attributes:
+        mask: Takes secrets out of every text before it is recorded or shown; None for none.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -124,6 +113,7 @@ class Writer:
         self._next_poll = 0.0
         self._compiled: dict[Executable, Statement] = {}
         self.session = 0
+        self.mask: Mask | None = None
         dialect = engine.dialect
         self._driver_error: type[Exception] = cast("type[Exception]", dialect.loaded_dbapi.Error)
         self._create = Statement(insert(runs), dialect)
@@ -177,7 +167,7 @@ class Writer:
         return result
 
     def watch(self, lane: Lane) -> None:
-        """Look from now on whether somebody cancels this run."""
+        """Look from now on whether somebody cancels this run, or has something to say to it."""
         self._lanes[lane.run_id] = lane
 
     def forget(self, lane: Lane) -> None:
@@ -213,13 +203,13 @@ class Writer:
                     _fail(job, broken, answers)
             answers.send()
             if not stopped and self._lanes and time.monotonic() >= self._next_poll:
-                self._look_for_cancellations()
+                self._look_for_news()
         self._disconnect()
 
     def _take(self) -> tuple[list[Write | _Ask], bool]:
         batch: list[Write | _Ask] = []
         try:
-            job = self._queue.get(timeout=CANCEL_POLL_SECONDS if self._lanes else None)
+            job = self._queue.get(timeout=POLL_SECONDS if self._lanes else None)
             while job is not None:
                 batch.append(job)
                 if len(batch) >= BATCH_LIMIT:
@@ -357,15 +347,21 @@ class Writer:
                 _log.debug("closing a broken connection failed", exc_info=True)
             self._connection = None
 
-    def _look_for_cancellations(self) -> None:
-        found: list[str] = []
+    def _look_for_news(self) -> None:
+        cancelled: list[str] = []
+        letters: dict[str, list[Letter]] = {}
 
         def read(connection: Connection) -> None:
-            found.extend(row[0] for row in connection.exec_driver_sql(self._cancelled))
+            cancelled.extend(row[0] for row in connection.exec_driver_sql(self._cancelled))
+            for letter in letters_to(connection, self._lanes):
+                letters.setdefault(letter.run_id, []).append(letter)
 
         self._transaction(read)  # a failure shows at the next append
-        self._next_poll = time.monotonic() + CANCEL_POLL_SECONDS
-        for run_id in found:
+        self._next_poll = time.monotonic() + POLL_SECONDS
+        for run_id, arrived in letters.items():
+            if (lane := self._lanes.get(run_id)) is not None:
+                _call(lane.loop, partial(lane.on_letters, arrived))
+        for run_id in cancelled:
             lane = self._lanes.pop(run_id, None)
             if lane is not None:
                 _call(lane.loop, lane.on_cancel)

@@ -10,6 +10,7 @@ from quarterdeck.models.budget import Budget
 from quarterdeck.models.cache import Cache
 from quarterdeck.models.fallback import Fallback
 from quarterdeck.models.rate_limit import RateLimit
+from quarterdeck.models.redact import Mask, Redact
 from quarterdeck.models.retry import Retry
 from quarterdeck.models.stages import Answer, Deadline, Replay, Stage
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from quarterdeck.models.circuits import Circuits
     from quarterdeck.models.port import Provider
     from quarterdeck.models.prices import Price
+    from quarterdeck.models.redact import Redactor
     from quarterdeck.spec.models import CacheSpec, RateSpec
 
 
@@ -47,7 +49,15 @@ class Models(Protocol):
         ...
 
 
-def build_port(models: Models, *, retry_base: float = 0.5, circuits: Circuits | None = None) -> Stage:
+def build_port(
+    models: Models,
+    *,
+    retry_base: float = 0.5,
+    fresh: bool = False,
+    circuits: Circuits | None = None,
+    mask: Callable[[str], str] | None = None,
+    redactor: Redactor | None = None,
+) -> Stage:
     """Return the only way to a model, its stages from outside to inside.
 
     Price and rate belong to the model that is really called, so their stages stand inside the fallback.
@@ -55,11 +65,16 @@ def build_port(models: Models, *, retry_base: float = 0.5, circuits: Circuits | 
     Args:
         models: Answers what the stages ask about a model.
         retry_base: Seconds that the first wait before another attempt takes at most.
+        fresh: Ask anew: no answer is shared or kept.
         circuits: What is known of the health of each model; known to this port alone when None.
+        mask: Takes secrets out of a text; None for nothing.
+        redactor: Finds personal data in what leaves this machine; None for nothing.
     """
     stages: tuple[Callable[[Stage], Stage], ...] = (
+        lambda inner: Mask(inner, mask),
+        lambda inner: Redact(inner, redactor),
         lambda inner: Replay(inner),
-        lambda inner: Cache(inner, models.cache_of),
+        lambda inner: inner if fresh else Cache(inner, models.cache_of),
         lambda inner: Fallback(inner, models.chain),
         lambda inner: Retry(inner, base=retry_base),
         lambda inner: Breaker(inner, circuits),

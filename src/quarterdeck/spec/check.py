@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from quarterdeck.errors import SpecError
 from quarterdeck.spec.crossref import check_crew
-from quarterdeck.spec.load import check_pins, load_crew, load_limits, read_role
+from quarterdeck.spec.load import check_pins, load_crew, load_governance, load_limits, read_role
+from quarterdeck.spec.mcp import load_mcp
 from quarterdeck.spec.problem import Problem
 from quarterdeck.spec.text import read_document
 from quarterdeck.spec.workspace import Workspace
@@ -36,8 +37,9 @@ def check_workspace(workspace: Workspace, known_tools: Collection[str] | None = 
         problems |= set(check_pins(workspace))
     except SpecError as error:
         problems |= set(error.problems)
-    try:
-        load_limits(workspace)
-    except SpecError as error:
-        problems |= set(error.problems)
+    for load in (load_limits, load_governance, load_mcp):
+        try:
+            load(workspace)
+        except SpecError as error:
+            problems |= set(error.problems)
     return sorted(problems)

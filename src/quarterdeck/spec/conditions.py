@@ -72,6 +72,14 @@ class Condition:
         """Return whether it is true of the values. A name that is missing makes its comparison false."""
         return _true(_evaluate(self._tree, values))
 
+    def decide(self, values: Mapping[str, Any]) -> bool | None:
+        """Return whether it is true of the values, for rules that must not guess.
+
+        Returns:
+            None where that cannot be told: a name is missing, or what is compared is of kinds that do not compare.
+        """
+        return _decide(self._tree, values)
+
 
 def find(dotted: str, values: Mapping[str, Any]) -> Any:
     """Return what stands at a dotted name such as `gather.facts`, or `MISSING`.
@@ -186,3 +194,56 @@ def _compare(node: ast.Compare, values: Mapping[str, Any]) -> bool:
             return False
         left = right
     return True
+
+
+class _Undecided(Exception):
+    """A value is missing, or has no order with another; never leaves this file."""
+
+
+def _decide(node: ast.expr, values: Mapping[str, Any]) -> bool | None:
+    """Return what a condition comes to whatever the unknown values are, and None where it hangs on them."""
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            found = [_decide(part, values) for part in parts]
+            settles = isinstance(op, ast.Or)
+            return settles if settles in found else None if None in found else not settles
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            decided = _decide(operand, values)
+            return None if decided is None else not decided
+    try:
+        return _decide_compare(node, values) if isinstance(node, ast.Compare) else bool(_known(node, values))
+    except _Undecided:
+        return None
+
+
+def _decide_compare(node: ast.Compare, values: Mapping[str, Any]) -> bool:
+    left = _known(node.left, values)
+    for comparison, comparator in zip(node.ops, node.comparators, strict=True):
+        right = _known(comparator, values)
+        if isinstance(comparison, ast.Eq | ast.NotEq) and isinstance(left, str) != isinstance(right, str):
+            if left is not None and right is not None:  # such as "140" == 140
+                raise _Undecided
+        try:
+            if not _COMPARISONS[type(comparison)](left, right):
+                return False
+        except (TypeError, ArithmeticError):
+            raise _Undecided from None
+        left = right
+    return True
+
+
+def _known(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            value: Any = _decide(node, values)
+            if value is None:
+                raise _Undecided
+            return value
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_known(item, values) for item in items]
+        case ast.Call(args=[argument]):
+            _known(argument, values)
+    value = _evaluate(node, values)
+    if value is MISSING or value != value:  # not a number has no order
+        raise _Undecided
+    return value

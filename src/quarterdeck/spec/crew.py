@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$")]
-ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,127}$")]
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,127}(@[a-zA-Z0-9.]{1,20})?$")]
 Process = Literal["sequential", "graph", "hierarchical"]
+Autonomy = Literal["low", "medium", "high", "shadow"]
+"""The one dial of a deployment. In `shadow` nothing but reading is done; the call that would be is recorded."""
 InputType = Literal["string", "number", "integer", "boolean", "file", "folder"]
 
 
@@ -24,6 +26,7 @@ class InputSpec(Declared):
     type: InputType = "string"
     description: str = ""
     default: str | int | float | bool | None = None
+    trusted: bool = Field(default=True, description="False for text that somebody else wrote, such as a customer.")
 
 
 class PlanSpec(Declared):
@@ -138,6 +141,9 @@ class ScopeSpec(Declared):
     actions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     escalate_when: tuple[str, ...] = ()
+    escalate_below: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="An answer or a call whose own `confidence` is below this is put before a person."
+    )
 
 
 class CrewSpec(Declared):
@@ -153,6 +159,9 @@ class CrewSpec(Declared):
     plan: PlanSpec | None = Field(default=None, description="For every agent that has no `plan` of its own.")
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    autonomy: Autonomy | None = Field(
+        default=None, description="At most so much; it can lower what config/governance.yaml says, never raise it."
+    )
     scope: ScopeSpec = ScopeSpec()
     report: Name | None = Field(
         default=None, description="The task whose output is the run's; the last one by default."

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
+from quarterdeck.spec.conditions import Condition
+from quarterdeck.spec.crew import Autonomy as Autonomy
 from quarterdeck.spec.crew import Declared
+from quarterdeck.spec.sentences import Finding, findings
+from quarterdeck.spec.text import Document
 
 Effect = Literal["read", "write", "external", "irreversible"]
 """What a call does: nothing, something that can be put back, something outside, something that cannot be undone."""
@@ -15,9 +19,6 @@ Tier = Literal["autonomous", "notify", "approve", "forbidden"]
 """Done; done and told; done once a person has approved it; never done, whoever asks."""
 
 Level = Literal["low", "medium", "high"]
-Autonomy = Literal["low", "medium", "high", "shadow"]
-"""The one dial of a deployment. In `shadow` nothing but reading is done; the call that would be is recorded."""
-
 SinkKind = Literal["recipient", "url", "path", "amount", "command", "other"]
 """What a parameter decides: to whom, where to, how much, what is run."""
 
@@ -60,6 +61,22 @@ class PolicyRule(Declared):
     when: str | None = Field(default=None, description="A condition on the arguments, such as `eur > 100`.")
     tier: Tier
     why: str = Field(default="", description="Shown to the person who has to approve.")
+    _place: str = PrivateAttr(default="config/governance.yaml")
+
+    @property
+    def place(self) -> str:
+        """Where it is declared, such as `config/governance.yaml:14`."""
+        return self._place
+
+    def declared_at(self, place: str) -> None:
+        """Keep where it is declared, for whoever asks why a call was denied."""
+        self._place = place
+
+    @property
+    def matches_all(self) -> bool:
+        """Whether no call gets past it."""
+        said = {"tier", "why"}
+        return self.model_dump(exclude=said) == PolicyRule(tier=self.tier).model_dump(exclude=said)
 
 
 class NotifySpec(Declared):
@@ -93,20 +110,70 @@ class RedactSpec(Declared):
     """What is taken out of prompts before they leave the machine."""
 
     pii: tuple[Literal["email", "phone", "iban", "credit_card", "person", "location", "ip"], ...] = ()
-    models: tuple[Glob, ...] = Field(default=("*",), description="For which models; the embedded one never leaves.")
+    regions: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = Field(
+        default=(), max_length=20, description="Countries whose national phone numbers count too, such as `DE`."
+    )
+    models: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_*][A-Za-z0-9_./:*?@-]{0,199}$")], ...] = Field(
+        default=("*",), description="For which models; the embedded one never leaves."
+    )
+
+
+def _not_run(name: str) -> str:
+    if name == "run":
+        raise ValueError("`run` is always the run's own folder; give this root another name")
+    return name
+
+
+RootName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$"), AfterValidator(_not_run)]
+
+
+class RootSpec(Declared):
+    """A folder that the files and git tools may use; `run`, the run's own folder, is always there."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+    write: bool = False
 
 
 class GovernanceConfig(Declared):
     """What tools may do in this workspace. Who is not named here and in no tool's file is forbidden."""
 
     autonomy: Autonomy = "medium"
+    may_raise: bool = Field(
+        default=False, description="Whether --autonomy and QUARTERDECK_AUTONOMY may also raise the dial; a crew never."
+    )
     tools: dict[Glob, ToolClass] = Field(default_factory=dict, max_length=500)
     rules: tuple[PolicyRule, ...] = Field(default=(), max_length=200)
     levels: dict[Level, dict[Effect, Tier]] = Field(
-        default_factory=lambda: {level: dict(tiers) for level, tiers in LEVELS.items()}
+        default_factory=dict, description="In place of single tiers of `LEVELS`."
     )
     approvals: ApprovalSpec = ApprovalSpec()
     notify: NotifySpec = NotifySpec()
     trial: TrialSpec = TrialSpec()
     redact: RedactSpec = RedactSpec()
-    roots: dict[str, Any] = Field(default_factory=dict, description="Folders of the files tools, by name.")
+    roots: dict[RootName, RootSpec] = Field(
+        default_factory=dict, max_length=100, description="Folders of the files tools, by name."
+    )
+
+    def tier_of(self, level: Level, effect: Effect) -> Tier:
+        """Return what a position of the dial makes of an effect where no rule says otherwise."""
+        return self.levels.get(level, {}).get(effect) or LEVELS[level][effect]
+
+
+def read_governance(document: Document) -> tuple[GovernanceConfig | None, list[Finding]]:
+    """Check the data of a governance file; return the configuration as far as it can be read, and what is wrong."""
+    config, found = findings(GovernanceConfig, document.data)
+    if config is None or found:
+        return config, found
+    for index, rule in enumerate(config.rules):
+        rule.declared_at(f"{document.file}:{document.position(('rules', index))[0]}")
+        if rule.when is not None:
+            try:
+                Condition.parse(rule.when)
+            except ValueError as error:
+                found.append(Finding(("rules", index, "when"), str(error)))
+    for index, rule in enumerate(config.rules[:-1]):
+        if rule.matches_all:
+            what = f"never reached: the rule at {rule.place} matches every call; put it last"
+            found.append(Finding(("rules", index + 1), what))
+            break
+    return config, found

@@ -10,6 +10,7 @@ from typing import Any
 from quarterdeck.errors import SpecError
 from quarterdeck.spec.crew import CrewSpec, PlanSpec, RoleSpec
 from quarterdeck.spec.crossref import check_crew
+from quarterdeck.spec.governance import GovernanceConfig, read_governance
 from quarterdeck.spec.limits import LimitsConfig, read_limits
 from quarterdeck.spec.models import AUTO, ModelEntry, ModelsConfig, not_pinned, read_models, unpinned
 from quarterdeck.spec.pins import in_production, is_pinned
@@ -72,6 +73,22 @@ def load_limits(workspace: Workspace) -> LimitsConfig:
         return LimitsConfig()
     document = read_document(path, workspace.shown(path))
     config, found = read_limits(document)
+    if config is None or found:
+        raise SpecError(sorted(_problems(document, found)))
+    return config
+
+
+def load_governance(workspace: Workspace) -> GovernanceConfig:
+    """Read `config/governance.yaml` of a workspace, else the starter's; without either, tools speak for themselves.
+
+    Raises:
+        SpecError: The file is wrong; carries every problem.
+    """
+    path = workspace.config_path("governance.yaml")
+    if path is None:
+        return GovernanceConfig()
+    document = read_document(path, workspace.shown(path))
+    config, found = read_governance(document)
     if config is None or found:
         raise SpecError(sorted(_problems(document, found)))
     return config

@@ -1,4 +1,4 @@
-"""The JSON Schemas that editors use for crew, role, model and limits files, made from the models that check them."""
+"""The JSON Schemas that editors use for declared files, made from the models that check them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from quarterdeck.spec.crew import CrewSpec, RoleSpec
+from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.spec.limits import LimitsConfig
 from quarterdeck.spec.models import ModelsConfig
+from quarterdeck.spec.services import ServicesConfig
 
 _SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {
     "crew.json": (CrewSpec, "A Quarterdeck crew"),
     "role.json": (RoleSpec, "A role of the library"),
     "models.json": (ModelsConfig, "The models of a workspace"),
     "limits.json": (LimitsConfig, "What all runs share"),
+    "governance.json": (GovernanceConfig, "What tools may do"),
+    "services.json": (ServicesConfig, "The services that tools may use"),
 }
 
 

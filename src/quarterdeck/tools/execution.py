@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.isolation import run_isolated
 from quarterdeck.tools.tool import Tool, ToolContext
 
 MAX_THREADS = 64
@@ -52,7 +53,7 @@ class _Job:
 
 
 class Executor:
-    """Runs tools: async ones in the event loop, sync ones in a bounded number of threads.
+    """Runs tools: async ones in the event loop, sync ones in a bounded number of threads, isolated ones in processes.
 
     The threads are daemons, unlike those of `concurrent.futures`: a tool that hangs keeps its thread, but neither
     the run nor the end of the program waits for it.
@@ -82,13 +83,16 @@ class Executor:
             What the function returned, unshaped.
 
         Raises:
-            TimeoutError: It did not finish in time; an async tool was cancelled, a sync one is left behind.
-            Exception: Whatever the tool raised; a `TimeoutError` of its own comes as `ToolError`.
+            TimeoutError: It did not finish in time; an async tool was cancelled, the process of an isolated one was
+                killed, a sync one is left behind in its thread.
+            Exception: Whatever the tool raised; a `TimeoutError` of its own comes as `ToolError` of class `timeout`.
         """
         keywords = {**arguments, "context": context} if tool.takes_context else arguments
         deadline = asyncio.timeout(timeout)
         try:
             async with deadline:
+                if tool.manifest.isolated:
+                    return await run_isolated(tool, arguments, context)
                 if _is_async(tool.function):
                     return await tool.function(**keywords)
                 result = await self._in_thread(lambda: tool.function(**keywords))
@@ -96,7 +100,9 @@ class Executor:
         except TimeoutError as error:
             if deadline.expired():
                 raise TimeoutError(f"{tool.name} did not finish within {timeout:g} s") from None
-            raise ToolError(f"{tool.name}: something it waited for timed out: {error}".rstrip(": ")) from error
+            raise ToolError(
+                f"{tool.name}: something it waited for timed out: {error}".rstrip(": "), error_class="timeout"
+            ) from error
         except (SystemExit, KeyboardInterrupt) as error:
             if _is_async(tool.function) and isinstance(error, SystemExit):
                 raise RuntimeError(f"SystemExit: {error}") from error

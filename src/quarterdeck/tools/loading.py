@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from quarterdeck.errors import SpecError
 from quarterdeck.spec.problem import Problem, did_you_mean
 from quarterdeck.tools.outline import Outline, definitions, mistakes, outlines
+from quarterdeck.tools.versions import doubles, names_of
 
 if TYPE_CHECKING:
     from quarterdeck.tools.tool import Tool
@@ -59,7 +60,8 @@ class Toolbox(Mapping[str, "Tool"]):
             found = check_file(file, display_root)
             problems += found
             if not found:
-                box._places |= {f"{file.stem}.{item.name}": (file, item) for item in outlines(_parse(file))}
+                named = names_of(file.stem, outlines(_parse(file)))
+                box._places |= {name: (file, item) for name, item in named.items()}
         if problems:
             raise SpecError(problems)
         return box
@@ -113,13 +115,25 @@ def tool_files(folders: Iterable[Path]) -> list[Path]:
 
 def tool_names(files: Iterable[Path]) -> list[str]:
     """Return the names of the tools in some files, without running them; a file that cannot be read has none."""
-    names = []
+    names: list[str] = []
     for file in files:
         try:
-            names += [f"{file.stem}.{outline.name}" for outline in outlines(_parse(file))]
+            names += names_of(file.stem, outlines(_parse(file)))
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue
     return names
+
+
+def deprecated_tools(files: Iterable[Path]) -> dict[str, str]:
+    """Return what the deprecated tools in some files say (from when on, what to use in their place), by name."""
+    found: dict[str, str] = {}
+    for file in files:
+        try:
+            named = names_of(file.stem, outlines(_parse(file)))
+        except (OSError, ValueError, SyntaxError, RecursionError):
+            continue
+        found |= {name: outline.deprecated for name, outline in named.items() if outline.deprecated}
+    return found
 
 
 def check_file(file: Path, display_root: Path) -> list[Problem]:
@@ -136,9 +150,8 @@ def check_file(file: Path, display_root: Path) -> list[Problem]:
         return [Problem(shown, error.lineno or 1, error.offset or 1, "", f"this is not Python: {error.msg}")]
     except (OSError, ValueError, RecursionError) as error:
         return [Problem(shown, 1, 1, "", f"cannot be read: {error}")]
-    return [
-        Problem(shown, line, 1, where, what) for outline in found for line, where, what in mistakes(outline)
-    ]  # fmt: skip
+    wrong = [*(mistake for outline in found for mistake in mistakes(outline)), *doubles(found)]
+    return [Problem(shown, line, 1, where, what) for line, where, what in wrong]
 
 
 def reference_mistake(reference: str, folders: Sequence[Path]) -> str:

@@ -37,6 +37,11 @@ class Manifest:
         version: Of its behaviour; an agent may pin `name@version`.
         deprecated: From when on, and what to use in its place.
         isolated: Whether it runs in a process of its own, which can be killed.
+        memory_mb: Of an isolated tool: the memory that its process may have, in MB; 0 for no bound.
+        cpu_seconds: Of an isolated tool: the CPU time that its process may use; 0 for no bound.
+        calls: The tools that it may call itself (`await context.call(name, arguments)`); then it is a composite
+            tool. Whoever is granted it is granted these calls within it, and the gate judges each of them.
+        name: What agents know it by, without the file, where that is not the function's own name.
     """
 
     effect: Effect | None = None
@@ -56,6 +61,18 @@ class Manifest:
     version: str = "1"
     deprecated: str = ""
     isolated: bool = False
+    memory_mb: int = 0
+    cpu_seconds: int = 0
+    calls: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a call of it that broke off may simply be made again, as the tool's own file has it.
+
+        A composite tool may: the calls that it had made are in the journal and come from there.
+        """
+        return self.effect == "read" or self.idempotent or bool(self.calls)
 
 
 def tool(**declared: Any) -> Callable[[Function], Function]:

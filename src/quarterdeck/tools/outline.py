@@ -34,10 +34,12 @@ class Outline:
     """One function.
 
     Attributes:
-        name: As agents are granted it, without the file: a trailing underscore, which Python's own names
-            (`list_`) make necessary, is no part of it.
+        name: As agents are granted it, without the file: what `@tool(name=...)` says, else the function's own name.
+            A trailing underscore, which Python's own names (`list_`) make necessary, is no part of it.
         function: As Python knows it.
         doc: The docstring.
+        version: What `@tool(version=...)` says; empty when it says nothing.
+        deprecated: What `@tool(deprecated=...)` says.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Outline:
     line: int
     doc: str
     parameters: tuple[Parameter, ...]
+    version: str = ""
+    deprecated: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,36 @@ def outlines(tree: ast.Module) -> list[Outline]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
     ]
     return [
-        Outline(
-            node.name.rstrip("_"), node.name, node.lineno, ast.get_docstring(node) or "", tuple(_parameters(node.args))
-        )
+        _outline(node)
         for node in functions
         if (only is None or node.name in only)
         and all(argument.arg != EVIDENCE for argument in (*node.args.args, *node.args.kwonlyargs))
     ]
+
+
+def _outline(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Outline:
+    declared = _tool_decorator(node)
+    return Outline(
+        name=declared.get("name") or node.name.rstrip("_"),
+        function=node.name,
+        line=node.lineno,
+        doc=ast.get_docstring(node) or "",
+        parameters=tuple(_parameters(node.args)),
+        version=declared.get("version", ""),
+        deprecated=declared.get("deprecated", ""),
+    )
+
+
+def _tool_decorator(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
+    """Return the plain texts that a function's `@tool(...)` is given, by keyword."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).rpartition(".")[2] == "tool":
+            return {
+                keyword.arg: keyword.value.value
+                for keyword in decorator.keywords
+                if keyword.arg and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+            }
+    return {}
 
 
 def outline_of(function: Callable[..., Any]) -> Outline:

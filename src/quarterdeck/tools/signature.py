@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NotRequired, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter
@@ -12,7 +12,8 @@ from pydantic.errors import PydanticSchemaGenerationError
 from typing_extensions import TypedDict
 
 from quarterdeck.errors import SpecError
-from quarterdeck.spec.problem import Problem
+from quarterdeck.spec.problem import Problem, did_you_mean
+from quarterdeck.tools.manifest import Manifest, manifest_of
 from quarterdeck.tools.outline import CONTEXT, mistakes, outline_of, read_docstring
 from quarterdeck.tools.tool import Tool, ToolContext
 
@@ -20,15 +21,17 @@ _RULES = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=Fa
 
 
 def tool_from_function(
-    function: Callable[..., Any], name: str | None = None, *, file: str = "", timeout: float = 60.0
+    function: Callable[..., Any], name: str | None = None, *, file: str = "", timeout: float | None = None
 ) -> Tool:
     """Make a tool of a function; its schema comes from type hints and the docstring's `Args:`.
+
+    What it does to the world comes from `@tool` above the function.
 
     Args:
         function: Typed and documented, sync or async. A parameter `context: ToolContext` is filled in by the engine.
         name: What agents call it; `module.function` by default.
         file: The file to name in problems; where the function was defined by default.
-        timeout: Seconds a call may take.
+        timeout: Seconds a call may take; what `@tool` says when None.
 
     Raises:
         SpecError: Types or descriptions are missing, or a type cannot be told to a model; names every place.
@@ -37,7 +40,8 @@ def tool_from_function(
     line = code.co_firstlineno if code else 1
     place = file or (code.co_filename if code else "<python>")
     outline = outline_of(function)
-    if found := mistakes(outline):
+    manifest = manifest_of(function)
+    if found := [*mistakes(outline), *_undeclarable(function, manifest)]:
         raise SpecError([Problem(place, at or line, 1, where, what) for at, where, what in found])
     try:
         validator, schema = _arguments(function)
@@ -51,13 +55,33 @@ def tool_from_function(
         parameters=parameters,
         function=function,
         takes_context=CONTEXT in inspect.signature(function).parameters,
-        timeout=timeout,
+        timeout=manifest.timeout if timeout is None else timeout,
+        manifest=manifest,
         validator=validator,
     )
 
 
+def _undeclarable(function: Callable[..., Any], manifest: Manifest) -> Iterator[tuple[int, str, str]]:
+    """Yield what `@tool` says and the function does not bear out, each as (line, where, what)."""
+    name = getattr(function, "__name__", type(function).__name__)
+    parameters = inspect.signature(function).parameters
+    for sink in manifest.sinks or ():
+        if sink not in parameters:
+            yield 0, name, f'sinks names "{sink}", which is no parameter{did_you_mean(sink, parameters)}'
+    if manifest.dry_run and (
+        manifest.dry_run not in parameters or not isinstance(parameters[manifest.dry_run].default, bool)
+    ):
+        yield 0, name, f"dry_run names no parameter that is true or false; add `{manifest.dry_run}: bool = True`"
+    if manifest.isolated and getattr(function, "__qualname__", ".") != name:
+        yield 0, name, "isolated tools are functions at the top level of a file; another process has to find it"
+    if manifest.isolated and manifest.calls:
+        yield 0, name, "a composite tool cannot be isolated: its calls go through this process's gate"
+
+
 def tool_from_crewai(tool: Any, name: str | None = None, *, timeout: float = 60.0) -> Tool:
     """Make a tool of a CrewAI `BaseTool`, as it comes from `crewai` or `crewai-tools`.
+
+    It counts as `external` until the operator says in `config/governance.yaml` what it does.
 
     Args:
         tool: Anything with `name`, `description`, `args_schema` and `_run`. Its own `run` is not used, because
@@ -81,6 +105,7 @@ def tool_from_crewai(tool: Any, name: str | None = None, *, timeout: float = 60.
         parameters={**parameters, "additionalProperties": False},
         function=tool._arun if own_arun else tool._run,
         timeout=timeout,
+        manifest=Manifest(effect="external", owner="crewai", timeout=timeout),
         validator=TypeAdapter(schema),
     )
 

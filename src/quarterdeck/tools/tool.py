@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.models.port import ToolOffer
+from quarterdeck.tools.composite import InnerCall, no_inner_call
 from quarterdeck.tools.manifest import Manifest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    from quarterdeck.spec.services import ServicesConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,22 @@ class Tool:
     manifest: Manifest = field(default_factory=Manifest, compare=False)
     validator: TypeAdapter[Any] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def base(self) -> str:
+        """The name without the version that an agent pinned: `payments.refund` of `payments.refund@1`."""
+        return self.name.partition("@")[0]
+
     def offer(self) -> ToolOffer:
         """Return the tool as a model sees it."""
         return ToolOffer(self.name, self.description, self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class RootFolder:
+    """A folder that the operator opened to the files tools, and whether they may write to it."""
+
+    path: Path
+    write: bool = False
 
 
 @dataclass(slots=True)
@@ -51,9 +67,13 @@ class ToolContext:
         run_id: The run's id.
         idempotency_key: `run:path`; the same when a call is made again after a crash.
         inputs: The run's inputs, as the user gave them.
-        folder: The run's own folder, the only one that tools may write to; made on first use.
+        folder: The run's own folder, which tools may always write to; made on first use.
         state: For what tools keep during one run (such as an index). Not kept over a restart.
         path: The logical path of this call.
+        roots: Other folders that the operator opened to tools, by name.
+        force: Of an undo: put back also what somebody has changed since.
+        services: The services of the workspace, as `config/services.yaml` declares them; None for none.
+        call: Makes another tool call, for the tools that a composite tool names in `calls`; see `tools.composite`.
     """
 
     run_id: str
@@ -62,3 +82,7 @@ class ToolContext:
     folder: Path
     state: dict[str, Any] = field(default_factory=dict)
     path: str = ""
+    roots: Mapping[str, RootFolder] = field(default_factory=dict)
+    force: bool = False
+    services: ServicesConfig | None = None
+    call: InnerCall = no_inner_call

@@ -12,7 +12,7 @@ def test_a_new_workspace_is_fine(cli: Any, workspace: Path) -> None:
     assert (done.code, done.out) == (0, "1 crew, 2 roles, 1 tool: all fine.\n")
     assert cli("validate", "--strict").code == 0
     checked = {"crews": 1, "roles": 2, "tools": 1}
-    assert json.loads(cli("validate", "--json").out) == {"problems": [], "checked": checked}
+    assert json.loads(cli("validate", "--json").out) == {"problems": [], "warnings": [], "checked": checked}
 
 
 def test_all_mistakes_are_told_at_once(cli: Any, workspace: Path) -> None:
@@ -56,3 +56,17 @@ def test_an_empty_place_has_nothing_to_check(cli: Any, tmp_path: Path, monkeypat
 def test_graph_is_mermaid(cli: Any, workspace: Path) -> None:
     out = cli("graph", "hello").out
     assert out.startswith("flowchart TD\n") and "facts --> welcome" in out
+
+
+def test_a_deprecated_tool_is_a_warning_with_its_date(cli: Any, workspace: Path) -> None:
+    tool = workspace / "tools" / "notes.py"
+    text = tool.read_text()
+    if "@tool(" in text:
+        text = text.replace("@tool(", '@tool(deprecated="2027-01-01, use notes.look", ', 1)
+    else:
+        text = text.replace("\ndef ", '\n@tool(deprecated="2027-01-01, use notes.look")\ndef ', 1)
+    tool.write_text(text)
+    done = cli("validate")
+    warning = "crews/hello.yaml: notes.read is deprecated: 2027-01-01, use notes.look"
+    assert done.code == 0 and done.out.startswith(f"warning: {warning}\n")
+    assert json.loads(cli("validate", "--json").out)["warnings"] == [warning]

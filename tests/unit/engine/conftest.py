@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.signature import tool_from_function
+from quarterdeck.tools.tool import Tool
 
 AGENT = {"role": "Clerk", "goal": "Be right.", "backstory": "You are careful."}
 
 MakeCrew = Callable[..., Crew]
+
+
+def tested(function: Callable[..., Any], name: str) -> Tool:
+    """Return a function as a tool that is free to be called, unless it says otherwise of itself."""
+    tool = tool_from_function(function, name)
+    return tool if tool.manifest.effect else replace(tool, manifest=Manifest(effect="read", owner="tests", sinks={}))
 
 
 @pytest.fixture
@@ -33,7 +42,7 @@ def make_crew(tmp_path: Path) -> Iterator[MakeCrew]:
         catalog: dict[str, Any] | None = None,
         **more: Any,
     ) -> Crew:
-        named = {name: tool_from_function(function, name) for name, function in (tools or {}).items()}
+        named = {name: tested(function, name) for name, function in (tools or {}).items()}
         spec = CrewSpec.model_validate(
             {
                 "crew": "trial",

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from quarterdeck.engine.crew import Crew
 from quarterdeck.engine.member import crewai_classes
 from quarterdeck.errors import SpecError
+from quarterdeck.spec.governance import GovernanceConfig, ToolClass
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel, answer, call, text
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.signature import tool_from_crewai
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # CrewAI deprecates what its own code uses
 
@@ -75,6 +77,7 @@ def test_a_crewai_crew_runs_on_our_engine(crewai: Any, tmp_path: Path, monkeypat
         crewai.Crew(agents=[agent], tasks=[first, second]),
         workspace=Workspace(tmp_path),
         database_url=f"sqlite:///{tmp_path}/j.db",
+        governance=GovernanceConfig(tools={"lookup": ToolClass(effect="read", owner="tests", sinks={})}),
         catalog=ScriptedCatalog(
             model := ScriptedModel(
                 [call("lookup", word="buoy"), text("A buoy."), text("A buoy, please."), answer({"title": "Buoys"})]
@@ -94,3 +97,17 @@ def test_what_would_wait_at_a_console_is_refused(crewai: Any, monkeypatch: pytes
     task = crewai.Task(description="Ask.", expected_output="Text.", agent=agent, human_input=True)
     with pytest.raises(SpecError, match="human_input"):
         Crew.from_crewai(crewai.Crew(agents=[agent], tasks=[task]))
+
+
+def test_its_tools_are_external_until_somebody_says_otherwise(crewai: Any) -> None:
+    from crewai.tools import BaseTool
+
+    class Post(BaseTool):  # type: ignore[misc]
+        name: str = "post"
+        description: str = "Post a message."
+
+        def _run(self, to: str) -> str:
+            return to
+
+    manifest = tool_from_crewai(Post()).manifest
+    assert (manifest.effect, manifest.owner, manifest.sinks, manifest.trusted) == ("external", "crewai", None, False)

@@ -386,12 +386,12 @@ async def test_after_a_crash_finished_steps_are_not_done_again(
         crew = make_crew(model, {"ask": {}}, agents=planning(), tools=desk.tools(), concurrency=1)
         real, calls = Gate.call, 0
 
-        async def dies(self: Gate, *given: Any) -> Any:
+        async def dies(self: Gate, *given: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == at + 1:
                 raise asyncio.CancelledError
-            return await real(self, *given)
+            return await real(self, *given, **named)
 
         monkeypatch.setattr(Gate, "call", dies)
         with pytest.raises(asyncio.CancelledError):

@@ -1,13 +1,15 @@
-"""The notes of this workspace, as a tool: a typed function with a docstring is all it takes."""
+"""The notes of this workspace, as a tool: a typed function with a docstring that says what it does to the world."""
 
 from pathlib import Path
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.manifest import tool
 
 NOTES = Path(__file__).resolve().parents[1] / "docs"
 MAX_CHARACTERS = 8_000
 
 
+@tool(effect="read", owner="you", sinks={})
 def read(name: str) -> str:
     """Read one of the notes.
 
