@@ -76,14 +76,18 @@ class ModelError(QuarterdeckError):
         message: What happened and what to do.
         kind: The class of the failure.
         retry_after: Seconds after which the provider wants to be asked again, where it said so.
+        billed: The provider may charge for the call all the same.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, kind: ModelErrorKind, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, kind: ModelErrorKind, *, retry_after: float | None = None, billed: bool = False
+    ) -> None:
         super().__init__(message, code=f"model_{kind}")
         self.kind: ModelErrorKind = kind
         self.retry_after = retry_after
+        self.billed = billed
 
 
 class ToolError(QuarterdeckError):

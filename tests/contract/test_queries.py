@@ -169,9 +169,8 @@ def test_a_free_select_changes_nothing(shop: str, statement: str, tmp_path: Path
 
 
 def test_a_free_select_reads(shop: str) -> None:
-    found = free(
-        "-- those of Ada\nWITH mine AS (SELECT * FROM orders WHERE customer LIKE 'a%') SELECT count(*) AS n, ':x' AS t FROM mine"
-    )
+    mine = "-- those of Ada\nWITH mine AS (SELECT * FROM orders WHERE customer LIKE 'a%')"
+    found = free(f"{mine} SELECT count(*) AS n, ':x' AS t FROM mine")
     assert found == {"columns": ["n", "t"], "rows": [[2, ":x"]], "more": False}
     found = tables("shop", DatabaseSpec.model_validate(SPEC))
     assert any("orders" in row[0] and "customer" in row[1] for row in found["rows"])

@@ -23,7 +23,7 @@ from quarterdeck.evaluation import cases
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.events import RunStatus
 from quarterdeck.models.stack import build_port
-from quarterdeck.spec import crew, governance, limits, mcp, models
+from quarterdeck.spec import crew, governance, limits, mcp, models, services
 from quarterdeck.tools.loading import tool_files, tool_names
 
 DOCS = ROOT / "docs"
@@ -59,6 +59,16 @@ KEYS = [
     ("mcp.md", "Servers file keys", mcp.McpConfig),
     ("mcp.md", "Server keys", mcp.ServerSpec),
     ("secrets.md", "Redaction keys", governance.RedactSpec),
+    ("web.md", "Services file keys", services.ServicesConfig),
+    ("web.md", "Web keys", services.WebSpec),
+    ("web.md", "Search keys", services.SearchSpec),
+    ("web.md", "API keys", services.ApiSpec),
+    ("web.md", "Auth keys", services.AuthSpec),
+    ("web.md", "Database keys", services.DatabaseSpec),
+    ("web.md", "Query keys", services.QuerySpec),
+    ("web.md", "Query parameter keys", services.QueryParameter),
+    ("web.md", "Mail keys", services.MailSpec),
+    ("web.md", "Slack keys", services.SlackSpec),
 ]
 NEVER_OUTCOMES = {"limit_delegations"}
 """The manager is told so as the result of its call; it ends nothing."""

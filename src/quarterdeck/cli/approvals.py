@@ -193,12 +193,12 @@ def _valid(item: Item, arguments: dict[str, Any]) -> dict[str, Any]:
     from quarterdeck.errors import SpecError, ToolError
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.arguments import validate
-    from quarterdeck.tools.loading import Toolbox
+    from quarterdeck.tools.declared import all_tools
 
     name = item.asked.tool
     workspace = Workspace.find()
     try:
-        tools = Toolbox.load([folder / "tools" for folder in workspace.folders], display_root=workspace.root)
+        tools = all_tools(workspace)
         tool = tools[name]
     except (KeyError, SpecError):
         _no_tool(item)

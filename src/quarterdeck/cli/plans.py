@@ -290,11 +290,11 @@ def _means(draft: Draft, record: RunRecord) -> Means:
     from quarterdeck.engine.plan import means_of
     from quarterdeck.spec.crew import CrewSpec
     from quarterdeck.spec.workspace import Workspace
-    from quarterdeck.tools.loading import Toolbox
+    from quarterdeck.tools.declared import all_tools
 
     workspace = Workspace.find()
     crew = CrewSpec.model_validate(record.spec["crew"])
-    tools = Toolbox.load([folder / "tools" for folder in workspace.folders], display_root=workspace.root)
+    tools = all_tools(workspace)
     return means_of(crew, tools, draft.path, draft.made.task, draft.made.agent, draft.finished)
 
 

@@ -18,7 +18,7 @@ from quarterdeck.journal.tables import metadata
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every migration, oldest first; the same as in `memory/migrations/versions`, without importing Alembic."""
 
 HEAD = REVISIONS[-1]

@@ -5,7 +5,7 @@ Migrations that change them stand in the root folder `memory/migrations`.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -105,3 +105,61 @@ trials = Table(
     Column("updated_at", Float(53), nullable=False),
 )
 """How many calls of a new tool a person has agreed to; `tool` is `name@version`."""
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("crew", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("superseded_by", String(16), nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Index("memories_by_scope", "tenant", "crew", "agent", "about"),
+    Index("memories_by_digest", "tenant", "digest"),
+    Index("memories_by_group", "tenant", "group_name", "place"),
+)
+"""Long-term memory, the source of truth: indexes of text and of vectors are made from it. `about` is the user."""
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("memory", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("model", String(200), primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+)
+"""The embedding of a memory by a model, as little-endian float32: an index is rebuilt without embedding anew."""
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("crew", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("goal", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("cost_usd", Text, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Index("episodes_by_crew", "tenant", "crew", "created_at"),
+    Index("episodes_by_run", "run_id"),
+)
+"""One row a task and one a run: what was tried, how it ended, what it cost; `body` is JSON (plan, lessons, failures)."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quarterdeck.models.stages import Stage
 
 MAYBE_BILLED = frozenset({"timeout", "malformed"})
-"""The kinds of failure after which the provider may still charge for the call."""
+"""The kinds of failure after which the provider may charge for the call; any other says so by its `billed`."""
 
 # What chat templates add; the largest known: some providers put some 600 tokens of instructions before tools.
 TOKENS_A_PROMPT = 64
@@ -29,8 +29,9 @@ TOKENS_OF_TOOL_USE = 704
 class Budget:
     """Sets the highest possible price of a call aside before it is sent, and settles it afterwards.
 
-    A call that succeeds settles at what the provider reports; one whose cost is not reported, that timed out, was
-    cancelled or gave no usable answer at the whole amount, for it may have been billed; any other failure at nothing.
+    A call that succeeds settles at what the provider reports; one whose cost is not reported, that timed out, broke
+    off, was cancelled or gave no usable answer at the whole amount, for it may have been billed; any other failure at
+    nothing.
 
     Args:
         proceed: The next stage.
@@ -60,7 +61,7 @@ class Budget:
             allowance.tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens
             return reply
         except ModelError as error:
-            used = hold.amount if error.kind in MAYBE_BILLED else NOTHING
+            used = hold.amount if error.billed or error.kind in MAYBE_BILLED else NOTHING
             raise
         finally:
             allowance.settle(hold, used)

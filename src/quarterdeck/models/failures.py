@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,10 @@ _NOT_CONNECTED = frozenset({
     "APIConnectionError", "ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError",
     "ConnectionRefusedError", "ConnectionResetError", "ServerDisconnectedError", "gaierror", "RemoteProtocolError",
     "ReadError", "ClientOSError",
+})  # fmt: skip
+_NEVER_SENT = frozenset({
+    "ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError", "ConnectionRefusedError",
+    "gaierror",
 })  # fmt: skip
 _TOO_LONG = ("context_length_exceeded", "maximum context length", "context window", "prompt is too long")
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit", "credit balance is too low")
@@ -70,7 +74,9 @@ def explain(error: BaseException, target: Target, secret: str = "") -> ModelErro
     said = _quote(error, secret)
     kind = _kind(error)
     retry_after = retry_after_of(_headers(error)) if kind in ("rate_limited", "server") else None
-    return ModelError(_line(kind, target, said, retry_after), kind, retry_after=retry_after)
+    # a connection that was lost after the question had gone out: the provider may have answered it
+    billed = kind == "unreachable" and not _came_from(error, _NEVER_SENT)
+    return ModelError(_line(kind, target, said, retry_after), kind, retry_after=retry_after, billed=billed)
 
 
 def _kind(error: BaseException) -> ModelErrorKind:
@@ -83,7 +89,7 @@ def _kind(error: BaseException) -> ModelErrorKind:
     if kind == "refused" and any(word in text for word in _TOO_LONG):
         return "too_long"
     if kind in ("server", "malformed", "unreachable"):
-        return "unreachable" if _not_connected(error) else "server" if kind == "server" else "malformed"
+        return "unreachable" if _came_from(error, _NOT_CONNECTED) else "server" if kind == "server" else "malformed"
     return kind
 
 
@@ -95,8 +101,8 @@ def _by_status(status: Any) -> ModelErrorKind:
     return _BY_STATUS.get(status, "refused" if status >= 400 else "malformed")
 
 
-def _not_connected(error: BaseException) -> bool:
-    """Whether no answer came at all.
+def _came_from(error: BaseException, names: Set[str]) -> bool:
+    """Whether an error of one of these names stands at its root.
 
     LiteLLM reports a refused connection as a server's error, and its own mistakes as connection errors: so only what
     the HTTP client below it said counts.
@@ -105,7 +111,7 @@ def _not_connected(error: BaseException) -> bool:
     for _ in range(10):
         if seen is None:
             return False
-        if type(seen).__name__ in _NOT_CONNECTED and not type(seen).__module__.startswith("litellm"):
+        if type(seen).__name__ in names and not type(seen).__module__.startswith("litellm"):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -101,17 +101,20 @@ class LiteLLMProvider:
         _join(self)
         names = ToolNames(tool.name for tool in request.tools)
         arguments = self._arguments(request, names, secret)
+        chunks: list[Any] = []
         try:
             with _quiet(litellm):
                 if on_text is None:
                     response = await litellm.acompletion(**arguments)
                 else:
-                    response = await self._stream(litellm, arguments, on_text)
+                    response = await self._stream(litellm, arguments, on_text, chunks)
         except ModelError:
             raise
         except Exception as error:
             target = Target(self._name, self._provider, self._api_base, key)
-            raise explain(error, target, secret) from error
+            failure = explain(error, target, secret)
+            failure.billed = failure.billed or bool(chunks)
+            raise failure from error
         return self._reply(response, names)
 
     async def close(self) -> None:
@@ -150,8 +153,9 @@ class LiteLLMProvider:
             arguments["api_key"] = secret
         return arguments
 
-    async def _stream(self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText) -> Any:
-        chunks: list[Any] = []
+    async def _stream(
+        self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText, chunks: list[Any]
+    ) -> Any:
         size = 0
         patience = self._first_token_seconds
         opening = litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
@@ -171,9 +175,15 @@ class LiteLLMProvider:
                     on_text(text)
         finally:
             await _close_stream(stream)
+        counted = _counted(stream)
+        if not counted and not getattr(stream, "received_finish_reason", "unknown"):
+            raise ModelError(f"{self._name} broke off in the middle of its answer: try again.", "server",
+                             billed=bool(chunks))  # fmt: skip
         whole = litellm.stream_chunk_builder(chunks)
         if whole is None:
             raise ModelError(f"{self._name} ended its answer before it began: try again.", "server")
+        if not counted:
+            whole.usage = None  # LiteLLM has filled in a guess of its own
         return whole
 
     async def _unless_silent(self, arrival: Awaitable[Any], seconds: float) -> Any:
@@ -198,7 +208,7 @@ class LiteLLMProvider:
         refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
         if choice.finish_reason == "content_filter" or (refusal and not text and not calls):
             raise ModelError(f"{self._name} refused to answer: {str(refusal or 'its content filter cut in')[:300]}",
-                             "refused")  # fmt: skip
+                             "refused", billed=True)  # fmt: skip
         if len(text) > MAX_REPLY_CHARS:
             raise ModelError(f"{self._name} answered with more than {MAX_REPLY_CHARS} characters.", "malformed")
         usage: Usage = usage_in(getattr(response, "usage", None))
@@ -264,6 +274,12 @@ def _says_something(chunk: Any) -> bool:
     """Return whether the model has begun to answer; some servers open the stream long before it does."""
     delta = chunk.choices[0].delta if chunk.choices else None
     return bool(delta is not None and (delta.content or delta.tool_calls or getattr(delta, "reasoning_content", None)))
+
+
+def _counted(stream: Any) -> bool:
+    """Return whether the provider itself has said how many tokens a stream took, which it does at the end."""
+    received = getattr(stream, "chunks", None)
+    return received is None or any(getattr(chunk, "usage", None) for chunk in received)
 
 
 async def _close_stream(stream: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from quarterdeck.spec.crew import Declared
+from quarterdeck.spec.sentences import Finding, findings
+from quarterdeck.spec.text import Document
 
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 """The environment variable that holds a secret."""
@@ -19,14 +22,6 @@ Owner = Annotated[str, Field(min_length=1, max_length=200)]
 MEGABYTE = 1_000_000
 
 
-def _a_network(text: str) -> str:
-    ip_network(text)
-    return text
-
-
-Network = Annotated[str, Field(max_length=50), AfterValidator(_a_network)]
-
-
 class WebSpec(Declared):
     """What `web.fetch` may reach: by default every public host, and no private address."""
 
@@ -34,7 +29,7 @@ class WebSpec(Declared):
         default=("*",), max_length=500, description="Hosts that may be read, such as `*.example.org`."
     )
     ports: tuple[Port, ...] = Field(default=(80, 443), max_length=20)
-    networks: tuple[Network, ...] = Field(
+    networks: tuple[Annotated[str, Field(max_length=50)], ...] = Field(
         default=(), max_length=50, description="Private networks that may be reached all the same, such as 10.1.0.0/16."
     )
     user_agent: Annotated[str, Field(pattern=r"^[ -~]{1,200}$")] = "Quarterdeck"
@@ -52,14 +47,6 @@ class SearchSpec(Declared):
     private: bool = Field(default=False, description="Whether it may stand at a private address.")
     seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
 
-    @model_validator(mode="after")
-    def _complete(self) -> SearchSpec:
-        if self.provider == "searxng" and self.url is None:
-            raise ValueError("searxng needs url, such as https://search.example.org")
-        if self.provider != "searxng" and self.key_env is None:
-            raise ValueError(f"{self.provider} needs key_env, the environment variable that holds its key")
-        return self
-
 
 class AuthSpec(Declared):
     """How an API knows us."""
@@ -69,12 +56,6 @@ class AuthSpec(Declared):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = Field(
         default="", description="Of the header or of the query parameter."
     )
-
-    @model_validator(mode="after")
-    def _complete(self) -> AuthSpec:
-        if self.kind in ("header", "query") and not self.name:
-            raise ValueError(f"kind {self.kind} needs name, that of the {self.kind}")
-        return self
 
 
 class ApiSpec(Declared):
@@ -154,3 +135,25 @@ class ServicesConfig(Declared):
     databases: dict[ServiceName, DatabaseSpec] = Field(default_factory=dict, max_length=50)
     mail: MailSpec | None = None
     slack: SlackSpec | None = None
+
+
+def read_services(document: Document) -> tuple[ServicesConfig | None, list[Finding]]:
+    """Check the data of a services file; return the configuration as far as it can be read, and what is wrong."""
+    config, found = findings(ServicesConfig, document.data or {})
+    return config, [*found, *(_incomplete(config) if config is not None and not found else ())]
+
+
+def _incomplete(config: ServicesConfig) -> Iterator[Finding]:
+    for index, network in enumerate(config.web.networks):
+        try:
+            ip_network(network)
+        except ValueError:
+            yield Finding(("web", "networks", index), f'"{network}" is no network such as 10.1.0.0/16')
+    search = config.search
+    if search is not None and search.provider == "searxng" and search.url is None:
+        yield Finding(("search",), "searxng needs url, such as https://search.example.org")
+    if search is not None and search.provider != "searxng" and search.key_env is None:
+        yield Finding(("search",), f"{search.provider} needs key_env, the environment variable that holds its key")
+    for name, api in config.apis.items():
+        if api.auth is not None and api.auth.kind in ("header", "query") and not api.auth.name:
+            yield Finding(("apis", name, "auth"), f"kind {api.auth.kind} needs name, that of the {api.auth.kind}")

@@ -6,16 +6,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quarterdeck.errors import SpecError
-from quarterdeck.spec.sentences import Finding, findings
-from quarterdeck.spec.services import ServicesConfig
+from quarterdeck.spec.sentences import Finding
+from quarterdeck.spec.services import ServicesConfig, read_services
 from quarterdeck.spec.text import read_document
 from quarterdeck.tools import apis, queries
+from quarterdeck.tools.loading import Toolbox
 from quarterdeck.tools.openapi import Unusable, operations
 
 if TYPE_CHECKING:
     from quarterdeck.spec.services import ApiSpec
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.tool import Tool
+
+
+def all_tools(workspace: Workspace) -> Toolbox:
+    """Return every tool of a workspace: of its files, of accepted MCP servers, and of its declared services.
+
+    Raises:
+        SpecError: A file is wrong; carries every problem of it.
+    """
+    from quarterdeck.tools.mcp import Servers
+
+    tools = Toolbox.load([folder / "tools" for folder in workspace.folders], display_root=workspace.root)
+    for tool in (*Servers.of(workspace).tools(), *load_services(workspace)[1]):
+        tools.add(tool)
+    return tools
 
 
 def load_services(workspace: Workspace) -> tuple[ServicesConfig, list[Tool]]:
@@ -28,7 +43,7 @@ def load_services(workspace: Workspace) -> tuple[ServicesConfig, list[Tool]]:
     if path is None:
         return ServicesConfig(), []
     document = read_document(path, workspace.shown(path))
-    config, found = findings(ServicesConfig, document.data or {})
+    config, found = read_services(document)
     tools: list[Tool] = []
     if config is not None and not found:
         found += _clashes(config, workspace)

@@ -91,6 +91,11 @@ async def test_a_failure_is_charged_only_where_it_may_have_been_billed(tmp_path:
     assert await charged(tmp_path, ModelError("no", kind)) == expected
 
 
+async def test_a_failure_that_says_so_is_charged_in_full(tmp_path: Path) -> None:
+    error = ModelError("it hung up", "unreachable", billed=True)
+    assert await charged(tmp_path, error) == (RESERVED.nano, 0, RESERVED.tokens, 0)
+
+
 @pytest.mark.parametrize("end", [LimitReached("time is up", "seconds"), RuntimeError("a mistake")], ids=str)
 async def test_what_was_cut_off_is_charged_in_full(tmp_path: Path, end: Exception) -> None:
     assert await charged(tmp_path, end) == (RESERVED.nano, 0, RESERVED.tokens, 0)

@@ -223,10 +223,31 @@ def test_references_to_other_documents_are_not_followed() -> None:
     assert operations(document)[0] == [] and "another document" in operations(document)[1]["a"]
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
-       | st.dictionaries(st.sampled_from(["get", "parameters", "$ref", "schema", "name", "in", "paths", "/a", "a"]), inner, max_size=4)))  # fmt: skip
+KEYS = st.sampled_from(["get", "parameters", "$ref", "schema", "name", "in", "paths", "/a", "a", "requestBody"])
+PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+
+
+@given(st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)))
 def test_any_document_is_read_or_refused(paths: Any) -> None:
     try:
         operations({"openapi": "3.0.0", "paths": {"/a": paths, "/b": {"get": paths}}})
     except Unusable:
         pass
+
+
+@pytest.mark.parametrize(
+    ("services", "words"),
+    [
+        ({"search": {"provider": "searxng"}}, "search: searxng needs url"),
+        ({"search": {"provider": "brave"}}, "search: brave needs key_env"),
+        ({"web": {"networks": ["10.0.0.1/8"]}}, "10.0.0.1/8"),
+        ({"apis": {"pets": {"spec": "config/pets.yaml", "base_url": "file:///etc", "owner": "x"}}}, "base_url"),
+        ({"databases": {"web": {"url_env": "X", "owner": "x"}}}, 'there are tools "web.*" already'),
+        ({"mail": {"smtp_env": "X", "sender": "a@b\nBcc: c@d"}}, "sender"),
+        ({"slak": {}}, 'did you mean "slack"'),
+    ],
+)
+def test_a_service_that_is_declared_wrong_is_told(tmp_path: Path, services: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        tools(tmp_path, services)
+    assert words in str(caught.value) and "Value error" not in str(caught.value)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -65,7 +65,7 @@ def office(loopback: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostOffi
                     while (data := self.rfile.readline()) != b".\r\n":
                         lines.append(data.removeprefix(b".") if data.startswith(b"..") else data)
                     message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
-                    office.letters.append((receivers, cast(EmailMessage, message)))
+                    office.letters.append((receivers, message))
                     self.say("250 taken")
                 else:
                     self.say("221 bye" if verb == "QUIT" else "250 ok")
@@ -113,7 +113,8 @@ async def test_the_same_call_has_the_same_message_id(office: PostOffice, tmp_pat
     "wrong",
     [
         {"to": ["a@example.org\r\nBcc: x@evil.com"]}, {"to": ["a@example.org, x@evil.com"]}, {"to": ["x@evil.com"]},
-        {"to": ["a@example.org.evil.com"]}, {"to": ["a@evil.com <a@example.org>"]}, {"to": []}, {"to": ["@example.org"]},
+        {"to": ["a@example.org.evil.com"]}, {"to": ["a@evil.com <a@example.org>"]}, {"to": []},
+        {"to": ["@example.org"]},
         {"to": ["x@evil.com\0@example.org"]}, {"to": ["<x@evil.com>@example.org"]}, {"to": ["a@b@example.org"]},
         {"cc": ["x@evil.com"]}, {"subject": "a\r\nBcc: x@evil.com"}, {"subject": "a\nb"}, {"subject": "a\u2028b"},
         {"to": [f"a{n}@example.org" for n in range(11)]}, {"body": "a" * 150_000}, {"bcc": ["x@evil.com"]},

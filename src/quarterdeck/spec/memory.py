@@ -1,0 +1,48 @@
+"""`memory/*.yaml`: profiles of what a crew remembers, where, and for how long."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from quarterdeck.spec.crew import Declared
+
+Reach = Literal["crew", "agent", "user"]
+"""Within a tenant, whose memories a recall may see: the crew's, one agent's own, or those about one user."""
+
+
+class SessionSpec(Declared):
+    """The session cache of a run: intermediate results that its agents share."""
+
+    seconds: Annotated[float, Field(gt=0, le=30 * 86400)] = 3600.0
+    max_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 16_000_000
+    tools: tuple[str, ...] = Field(default=(), description="Read tools whose results are kept by their arguments.")
+
+
+class LongtermSpec(Declared):
+    """What is remembered beyond a run."""
+
+    reach: Reach = "crew"
+    extract: bool = Field(default=False, description="Let a model extract facts at the end of a run.")
+    days: Annotated[float, Field(gt=0, le=3650)] | None = Field(default=None, description="Until they expire.")
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
+    deny: tuple[str, ...] = Field(default=(), description="Regular expressions; what matches is never remembered.")
+    recall: Annotated[int, Field(ge=0, le=50)] = Field(default=6, description="Memories shown to an agent at most.")
+    embedding: str = Field(default="embedded", description="`embedded`, or a LiteLLM embedding model.")
+
+
+class EpisodesSpec(Declared):
+    """What is remembered of earlier runs of the crew."""
+
+    recall: Annotated[int, Field(ge=0, le=20)] = 2
+    days: Annotated[float, Field(gt=0, le=3650)] | None = None
+
+
+class MemoryProfile(Declared):
+    """One profile. A tier that is left out is not used, and nothing is written for it."""
+
+    session: SessionSpec | None = None
+    longterm: LongtermSpec | None = None
+    episodes: EpisodesSpec | None = None
+    private: bool = Field(default=False, description="Nothing of a run is read by another user's run.")
