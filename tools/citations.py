@@ -7,7 +7,8 @@ receipts show were really read.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from quarterdeck.errors import Rejected
 from quarterdeck.tools.evidence import Evidence
 from quarterdeck.tools.quoting import find_quote, gives_orders, is_long_enough, paragraph_around
+from quarterdeck.tools.recollection import look_up, same_question
 from quarterdeck.tools.support import unsupported
 
 __all__: list[str] = []
@@ -108,6 +110,16 @@ class Verdicts(BaseModel):
     verdicts: list[Verdict] = Field(max_length=20)
     all_answered: bool = False
     unanswered: list[str] = []
+    facts: list[dict[str, str]] = []
+
+
+class Known(BaseModel):
+    """What is known before anything is searched: facts by question, and the questions that are left."""
+
+    model_config = _STRICT_SCHEMA
+
+    found: list[dict[str, Any]] = Field(default=[], max_length=20)
+    open: list[str] = Field(default=[], max_length=20)
 
 
 class Sentence(BaseModel):
@@ -152,9 +164,9 @@ def passages_read(evidence: Evidence) -> dict[str, dict[str, str]]:
 
 
 def gathered(evidence: Evidence) -> list[tuple[str, list[Fact]]]:
-    """Return the questions with their facts, as the task `gather` left them."""
+    """Return the questions with their facts, as the tasks `known` and `gather` left them."""
     found = []
-    for entry in evidence.outputs.get("gather") or []:
+    for entry in [*_known(evidence), *(evidence.outputs.get("gather") or [])]:
         output = entry.get("output") or {} if isinstance(entry, dict) else {}
         facts = [Fact.model_validate(fact) for fact in output.get("facts", [])] if isinstance(output, dict) else []
         if isinstance(entry, dict):
@@ -171,6 +183,30 @@ def named_facts(found: list[tuple[str, list[Fact]]]) -> dict[str, Fact]:
                 facts = [other for other in facts if other.source != fact.source or other.quote not in fact.quote]
                 facts.append(fact)
     return {f"F{number}": fact for number, fact in enumerate(facts, 1)}
+
+
+def known_facts(evidence: Evidence) -> Known:
+    """Return the questions that earlier runs have answered, with their facts (the function of a `run:` task)."""
+    questions = (evidence.outputs.get("questions") or {}).get("questions", [])
+    facts, gone = look_up(evidence.memories, str(evidence.inputs.get("sources") or ""))
+    found = []
+    for question in questions:
+        own = [fact for fact in facts if same_question(question, fact.question)]
+        if own:
+            known = [Fact(source=one.source, quote=one.quote, claim=one.quote, heading=one.heading) for one in own]
+            output = {"facts": [fact.model_dump() for fact in known]}
+            found.append({"item": question, "since": min(one.since for one in own), "output": output})
+    if gone:
+        evidence.notes.append(f"{gone} remembered facts no longer stand in the documents")
+    if found:
+        evidence.notes.append(f"{len(found)} of {len(questions)} questions were answered by earlier runs")
+    answered = {entry["item"] for entry in found}
+    return Known(found=found, open=[question for question in questions if question not in answered])
+
+
+def _known(evidence: Evidence) -> list[dict[str, Any]]:
+    known: list[dict[str, Any]] = (evidence.outputs.get("known") or {}).get("found", [])
+    return known
 
 
 def number_facts(evidence: Evidence) -> str:
@@ -245,12 +281,19 @@ def verdicts(evidence: Evidence) -> Verdicts:
         _key(str(entry["item"])): (entry.get("output") or {}).get("answered") == "yes"
         for entry in evidence.outputs.get("judge") or []
     }
+    said |= {_key(entry["item"]): True for entry in _known(evidence)}
     found = [
         Verdict(question=question, answered=bool(facts) and said.get(_key(question), False))
         for question, facts in gathered(evidence)
     ]
     open_ones = [verdict.question for verdict in found if not verdict.answered]
-    return Verdicts(verdicts=found, all_answered=not open_ones, unanswered=open_ones)
+    facts = [
+        {"group": question, "source": fact.source, "quote": fact.quote}
+        for question, own in gathered(evidence)
+        for fact in own
+        if question not in open_ones
+    ]
+    return Verdicts(verdicts=found, all_answered=not open_ones, unanswered=open_ones, facts=facts)
 
 
 def sentences_are_supported(output: Report, evidence: Evidence) -> Report:
@@ -304,6 +347,7 @@ def render_report(evidence: Evidence) -> str:
         gathered(evidence),
         Verdicts.model_validate(verdicts) if verdicts else None,
         title=str(evidence.inputs.get("topic") or "Report"),
+        known={entry["item"]: entry["since"] for entry in _known(evidence)},
     )
 
 
@@ -313,6 +357,7 @@ def render(
     verdicts: Verdicts | None,
     notes: Sequence[str] = (),
     title: str = "Report",
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return a report as Markdown: sentences with their marks, the sources, what is open, what was removed.
 
@@ -322,6 +367,7 @@ def render(
         verdicts: What the critic said, or None.
         notes: More lines for the last section.
         title: Where the report has none.
+        known: The questions that earlier runs have answered, each with the day.
     """
     facts = named_facts(found)
     sentences = report.sentences if report else []
@@ -335,6 +381,9 @@ def render(
         cited = [(mark, facts[name]) for name, mark in marks.items()]
         lines = [f'- [{mark}] {place(fact.source)}: "{_markdown(fact.quote)}"' for mark, fact in cited]
         parts += ["## Sources", "\n".join(lines)]
+    since = [(mark, known.get(_asked(facts[name], found))) for name, mark in marks.items()]
+    if lines := [f"- [{mark}]: found by a run of {day}, and looked up again" for mark, day in since if day]:
+        parts += ["## Known from earlier runs", "\n".join(lines)]
     if open_ones:
         parts += ["## Not answered by the sources", "\n".join(f"- {_markdown(question)}" for question in open_ones)]
     removed = [*(report.removed if report else []), *notes]

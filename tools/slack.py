@@ -15,7 +15,7 @@ from quarterdeck.tools.tool import ToolContext
 __all__ = ["post"]
 
 
-@tool(effect="external", owner="quarterdeck", sinks={}, timeout=30.0)
+@tool(effect="external", owner="quarterdeck", sinks={"text": "other"}, timeout=30.0)
 async def post(context: ToolContext, text: Annotated[str, Field(min_length=1, max_length=4000)]) -> str:
     """Post a message to the team's Slack channel.
 

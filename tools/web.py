@@ -62,7 +62,7 @@ async def fetch(
     return {**page, "text": text[(part - 1) * PART : part * PART], "part": part, "parts": parts}
 
 
-@tool(effect="read", owner="quarterdeck", sinks={}, timeout=60.0, idempotent=True)
+@tool(effect="read", owner="quarterdeck", sinks={"query": "other"}, timeout=60.0, idempotent=True)
 async def search(
     context: ToolContext,
     query: Annotated[str, Field(min_length=1, max_length=400)],

@@ -11,38 +11,35 @@ if TYPE_CHECKING:
     from typing import Any as Member  # a class made when crewai is first imported; see `engine.member`
 
     from quarterdeck.engine.crew import Crew
-    from quarterdeck.engine.result import Result, TaskResult
-    from quarterdeck.errors import (
-        InputError,
-        JournalError,
-        ModelError,
-        QuarterdeckError,
-        Rejected,
-        SpecError,
-        ToolError,
-    )
+    from quarterdeck.engine.open_gate import Gate
+    from quarterdeck.engine.result import Result
+    from quarterdeck.errors import ModelError, QuarterdeckError, Rejected, SpecError, ToolError
+    from quarterdeck.memory.face import Memory
+    from quarterdeck.tools.manifest import tool
 
     __version__: str
 
 __all__ = [
     "Crew",
-    "InputError",
-    "JournalError",
+    "Gate",
     "Member",
+    "Memory",
     "ModelError",
     "QuarterdeckError",
     "Rejected",
     "Result",
     "SpecError",
-    "TaskResult",
     "ToolError",
     "__version__",
+    "tool",
 ]
 
 _HOMES = {
     "Crew": "quarterdeck.engine.crew",
+    "Gate": "quarterdeck.engine.open_gate",
+    "Memory": "quarterdeck.memory.face",
     "Result": "quarterdeck.engine.result",
-    "TaskResult": "quarterdeck.engine.result",
+    "tool": "quarterdeck.tools.manifest",
 }
 
 

@@ -37,8 +37,9 @@ def apply(storage: Path | None = None) -> None:
     os.environ.update(OFF)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("CREWAI_STORAGE_DIR", str(storage or _cache_folder() / "crewai"))
+    os.environ.setdefault("CREWAI_STORAGE_DIR", str(storage or cache_folder() / "crewai"))
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return where files of libraries may lie that nobody misses."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quarterdeck"

@@ -23,7 +23,7 @@ from quarterdeck.evaluation import cases
 from quarterdeck.governance.gate import Gate
 from quarterdeck.journal.events import RunStatus
 from quarterdeck.models.stack import build_port
-from quarterdeck.spec import crew, governance, limits, mcp, models, services
+from quarterdeck.spec import crew, governance, limits, mcp, memory, models, services
 from quarterdeck.tools.loading import tool_files, tool_names
 
 DOCS = ROOT / "docs"
@@ -42,6 +42,11 @@ KEYS = [
     ("plans.md", "Plan keys", crew.PlanSpec),
     ("plans.md", "Step keys", Step),
     ("workspace.md", "Role keys", crew.RoleSpec),
+    ("memory.md", "Profile keys", memory.MemoryProfile),
+    ("memory.md", "Window keys", memory.WindowSpec),
+    ("memory.md", "Session keys", memory.SessionSpec),
+    ("memory.md", "Long-term keys", memory.LongtermSpec),
+    ("memory.md", "Episode keys", memory.EpisodesSpec),
     ("models.md", "Model keys", models.ModelsConfig),
     ("models.md", "Keys of one model", models.ModelEntry),
     ("models.md", "Group keys", models.GroupSpec),

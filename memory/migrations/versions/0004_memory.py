@@ -1,4 +1,4 @@
-"""The tables `memories`, `vectors` and `episodes`."""
+"""The tables `memories`, `vectors` and `episodes`, and the full-text index `memory_text`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+TEXT_INDEX = {
+    "sqlite": ("CREATE VIRTUAL TABLE memory_text USING fts5(body, content='', tokenize='porter unicode61')",),
+    "postgresql": (
+        "CREATE TABLE memory_text (memory BIGINT PRIMARY KEY, body TSVECTOR NOT NULL)",
+        "CREATE INDEX memory_text_by_body ON memory_text USING gin (body)",
+    ),
+}
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -31,8 +38,10 @@ def upgrade() -> None:
         sa.Column("superseded_by", sa.String(16), nullable=False),
         sa.Column("group_name", sa.Text, nullable=False),
         sa.Column("place", sa.Integer, nullable=False),
+        sqlite_autoincrement=True,
     )
-    op.create_index("memories_by_scope", "memories", ["tenant", "crew", "agent", "about"])
+    scope = ["tenant", "crew", "agent", "about"]
+    op.create_index("memories_by_scope", "memories", [*scope, "superseded_by", "number"])
     op.create_index("memories_by_digest", "memories", ["tenant", "digest"])
     op.create_index("memories_by_group", "memories", ["tenant", "group_name", "place"])
     op.create_table(
@@ -56,3 +65,5 @@ def upgrade() -> None:
     )
     op.create_index("episodes_by_crew", "episodes", ["tenant", "crew", "created_at"])
     op.create_index("episodes_by_run", "episodes", ["run_id"])
+    for statement in TEXT_INDEX[op.get_context().dialect.name]:
+        op.execute(statement)

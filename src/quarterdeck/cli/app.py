@@ -15,6 +15,7 @@ from quarterdeck.cli import (
     graph,
     health,
     mcp,
+    memory,
     models,
     new,
     plans,
@@ -59,6 +60,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")
+app.add_typer(memory.app, name="memory")
 app.add_typer(models.app, name="models")
 models.app.command("health")(health.health)
 models.app.command("compare")(compare.compare)

@@ -61,7 +61,7 @@ def show(
     screen.line()
     left = runs - len(trials)
     if left:
-        why = "Stopped" if stopped else "The total of --limit-usd is used up"
+        why = "Stopped" if stopped else "What is left of --limit-usd is less than one run may cost,"
         screen.line(f"{why} after {len(trials)} of {count(runs, 'run')}; what is done is below and in the journal.")
     comparison = compared(trials, models)
     cases = len({trial.case for trial in trials})

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.cli.chart import Bar, bars, svg
-from quarterdeck.cli.text import count, one_line
+from quarterdeck.cli.text import count, exact, one_line
 from quarterdeck.evaluation.statistics import ENOUGH, RESAMPLES, SEED
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SHOWN = 30
 """Groups in a table, and decisions in a list; --json has all."""
-_UNKNOWN = "unknown"
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
@@ -102,16 +101,6 @@ def cost_object(report: CostReport) -> dict[str, Any]:
         },
         "projections": [_projection_object(projection) for projection in report.projections],
     }  # fmt: skip
-
-
-def exact(usd: Decimal | None) -> str:
-    """Return money with all its digits, two at least: `$0.0000391`, or `unknown`."""
-    if usd is None:
-        return _UNKNOWN
-    text = format(usd.normalize(), "f")
-    whole, _, rest = text.partition(".")
-    sign = "-" if whole.startswith("-") else ""
-    return f"{sign}${int(whole.lstrip('-')):,}.{rest.ljust(2, '0')}"
 
 
 def decimal_text(usd: Decimal | None) -> str | None:

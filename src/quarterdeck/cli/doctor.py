@@ -67,6 +67,7 @@ def examine(workspace: Workspace, database: str | None) -> Iterator[Finding]:
         _python,
         lambda: _database(workspace, database),
         lambda: _models(workspace),
+        _embedder,
         _versions,
         lambda: _network(workspace),
         _telemetry,
@@ -196,6 +197,18 @@ def _weights(listing: ModelListing, *, needed: bool) -> Finding:
 
     what = f"model {model.name}: weights missing ({size(find(model.weights).bytes)})"
     return Finding("fail" if needed else "warn", what, f"quarterdeck models pull {model.name}")
+
+
+def _embedder() -> Iterator[Finding]:
+    from quarterdeck.cli.text import size
+    from quarterdeck.models.weights import find, installed
+
+    known = find("embedder")
+    if installed(known.name) is not None:
+        yield Finding("ok", f"memory: weights of the embedder here ({known.name})")
+    else:
+        what = f"memory: weights of the embedder missing ({size(known.bytes)}); it searches by words alone"
+        yield Finding("info", what, "quarterdeck models pull embedder --yes")
 
 
 def _keys(listings: list[ModelListing]) -> Iterator[Finding]:

@@ -160,10 +160,10 @@ def _waits(record: RunRecord) -> bool:
 def _drafts(store: Store, record: RunRecord) -> list[Draft]:
     """Return the plans of a run, oldest first."""
     from quarterdeck.engine.plan import Plan, plan_spec
+    from quarterdeck.engine.recorded import crew_of
     from quarterdeck.journal.events import PlanMade, PlanReviewed
-    from quarterdeck.spec.crew import CrewSpec
 
-    crew = CrewSpec.model_validate(record.spec["crew"])
+    crew = crew_of(record)
     events = [stored.event for stored in store.events(record.id)]
     reviews = {event.path: event for event in events if isinstance(event, PlanReviewed)}
     drafts: list[Draft] = []
@@ -288,12 +288,12 @@ def _checked(document: Any, draft: Draft, record: RunRecord) -> Plan:
 
 def _means(draft: Draft, record: RunRecord) -> Means:
     from quarterdeck.engine.plan import means_of
-    from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.engine.recorded import crew_of
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.declared import all_tools
 
     workspace = Workspace.find()
-    crew = CrewSpec.model_validate(record.spec["crew"])
+    crew = crew_of(record)
     tools = all_tools(workspace)
     return means_of(crew, tools, draft.path, draft.made.task, draft.made.agent, draft.finished)
 

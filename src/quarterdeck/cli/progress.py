@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from quarterdeck.cli.screen import Screen
-from quarterdeck.cli.text import call_text, clean, compact, count, duration, money, one_line, tokens
+from quarterdeck.cli.text import call_text, clean, compact, count, duration, exact, one_line, tokens
 from quarterdeck.engine.route import AT_FIRST
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _header(crew: str, run_id: str, models: tuple[str, ...], limits: Limits) -> 
     parts = [crew, f"run {run_id}"]
     if models:
         parts.append(f"model{'s' if len(models) > 1 else ''} {', '.join(models)}")
-    budget = f"{money(limits.usd)} " if limits.usd is not None else ""
+    budget = f"{exact(Decimal(str(limits.usd)))} " if limits.usd is not None else ""
     parts.append(f"limits {budget}{duration(limits.seconds)}")
     return "  ".join(parts)
 

@@ -236,10 +236,10 @@ def find_run(store: Store, run_id: str) -> RunRecord:
 
 def _crew_of(record: RunRecord, database: str | None, screen: Screen, *, yes: bool, quiet: bool) -> Crew:
     from quarterdeck.cli.run import equipped
-    from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.engine.recorded import crew_of
     from quarterdeck.spec.workspace import Workspace
 
-    spec = CrewSpec.model_validate(record.spec["crew"])
+    spec = crew_of(record)
     model = record.spec.get("model", "")
     return equipped(spec, Workspace.find(), database, model, None, screen, yes=yes, quiet=quiet)
 

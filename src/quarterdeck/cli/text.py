@@ -60,6 +60,16 @@ def money(usd: Decimal | float | None) -> str:
     return f"${usd:.{1 - Decimal(str(usd)).adjusted()}f}".rstrip("0")
 
 
+def exact(usd: Decimal | None) -> str:
+    """Return money with all its digits, two at least: `$0.0000391`, or `unknown`."""
+    if usd is None:
+        return "unknown"
+    text = format(usd.normalize(), "f")
+    whole, _, rest = text.partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    return f"{sign}${int(whole.lstrip('-')):,}.{rest.ljust(2, '0')}"
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: `1 model call`, `3 crews`."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

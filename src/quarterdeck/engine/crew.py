@@ -14,6 +14,7 @@ from quarterdeck.engine.equipment import Equipment, equip
 from quarterdeck.engine.inputs import check_inputs
 from quarterdeck.engine.limits import check_raise, checked_tenant, limits_of
 from quarterdeck.engine.member import crewai_classes
+from quarterdeck.engine.recorded import crew_of
 from quarterdeck.engine.route import models_of
 from quarterdeck.engine.run import carry_out
 from quarterdeck.errors import JournalError
@@ -52,6 +53,7 @@ class Crew:
         catalog: The models; those of `config/models.yaml` if not given.
         parts: What the crew's names stand for; loaded from the workspace if not given.
         tenant: On whose behalf its runs act, for budgets; `QUARTERDECK_TENANT` or nobody's if not given.
+        user: For whom its runs act, for memory that is a user's own; `QUARTERDECK_USER` or nobody's if not given.
         governance: What the operator lets tools do; `config/governance.yaml` of the workspace if not given.
         autonomy: Lowers the dial for its runs: `shadow`, `low`, `medium` or `high`.
         fresh: Ask models anew: no answer is shared with another run, or kept.
@@ -69,6 +71,7 @@ class Crew:
         catalog: Catalog | None = None,
         parts: Parts | None = None,
         tenant: str = "",
+        user: str = "",
         governance: GovernanceConfig | None = None,
         autonomy: str = "",
         fresh: bool = False,
@@ -78,6 +81,7 @@ class Crew:
         self.governance = governance
         self.autonomy = autonomy
         self.tenant = checked_tenant(tenant or os.environ.get("QUARTERDECK_TENANT", ""))
+        self.user = checked_tenant(user or os.environ.get("QUARTERDECK_USER", ""))
         self.workspace = workspace or Workspace.find()
         self.database_url = database_url or default_url(self.workspace.root)
         self._catalog = catalog
@@ -147,7 +151,7 @@ class Crew:
         journal = await RunJournal.start(
             self.store,
             crew=self.spec.crew,
-            spec={"crew": declared, "model": model, "autonomy": dial},
+            spec={"crew": declared, "model": model, "autonomy": dial, "user": self.user},
             inputs=checked,
             spec_hash=fingerprint(declared),
             version=_version(),
@@ -168,11 +172,12 @@ class Crew:
 
         Raises:
             RunNotFound: No such run.
+            JournalError: It is no crew's.
         """
         workspace = workspace or Workspace.find()
         store = Store.open(database_url or default_url(workspace.root))
         try:
-            spec = CrewSpec.model_validate(store.run(run_id).spec["crew"])
+            spec = crew_of(store.run(run_id))
         finally:
             store.close()
         return cls(spec, workspace=workspace, database_url=database_url, catalog=catalog)
@@ -311,9 +316,7 @@ class Crew:
         """Free providers, threads and the database."""
         equipment, self._equipment = self._equipment, None
         if equipment is not None:
-            await equipment.parts.close()
-            await equipment.catalog.close()
-            equipment.executor.close()
+            await equipment.close()
         store, self._store = self._store, None
         if store is not None:
             store.close()
@@ -345,7 +348,7 @@ class Crew:
         return self._equipment
 
     def _same_crew(self, record: RunRecord) -> None:
-        if CrewSpec.model_validate(record.spec["crew"]) != self.spec:
+        if crew_of(record) != self.spec:
             raise JournalError(
                 f"{self.spec.crew} is declared otherwise than when run {record.id} started. "
                 f"`Crew.of_run` (or `quarterdeck runs resume {record.id}`) takes the crew from the journal.",

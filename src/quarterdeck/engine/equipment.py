@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quarterdeck.engine.longterm import Longterm
+from quarterdeck.engine.lookup import Lookups
 from quarterdeck.engine.member import CrewAI
 from quarterdeck.engine.parts import load_parts
 from quarterdeck.engine.planned import perform
@@ -17,7 +19,8 @@ from quarterdeck.models.circuits import Circuits
 from quarterdeck.models.redact import Redactor
 from quarterdeck.models.stack import build_port
 from quarterdeck.spec.governance import GovernanceConfig
-from quarterdeck.spec.load import load_governance, load_limits, load_models
+from quarterdeck.spec.load import load_governance, load_limits, load_memory, load_models
+from quarterdeck.spec.memory import MemoryProfile
 from quarterdeck.tools.execution import Executor
 from quarterdeck.tools.roots import root_folders
 from quarterdeck.tools.secrets import Masker
@@ -46,6 +49,7 @@ def equip(
 
     Raises:
         SpecError: A file of the workspace is wrong; carries every problem.
+        InputError: The crew names a profile of memory that does not exist.
     """
     governance = governance or load_governance(workspace)
     return Equipment(
@@ -59,6 +63,7 @@ def equip(
         governance,
         masker,
         fresh,
+        load_memory(spec.memory, workspace),
     )
 
 
@@ -76,6 +81,7 @@ class Equipment:
         governance: What the operator lets tools do, and what personal data must not leave this machine.
         masker: Knows the secrets that nothing may show; None for none.
         fresh: Ask models anew: no answer is shared or kept.
+        profile: What the crew remembers; nothing when None.
     """
 
     def __init__(
@@ -90,7 +96,11 @@ class Equipment:
         governance: GovernanceConfig | None = None,
         masker: Masker | None = None,
         fresh: bool = False,
+        profile: MemoryProfile | None = None,
     ) -> None:
+        self.profile = profile or MemoryProfile()
+        self.longterm = Longterm(self.profile, runs / "memory", catalog, masker)
+        self.lookups = Lookups(runs.parent, catalog)
         self.parts = parts
         self.catalog = catalog
         self.crewai = crewai
@@ -110,6 +120,13 @@ class Equipment:
             mask=self.masker.mask,
             redactor=Redactor(redact, catalog.chain) if redact.pii else None,
         )
+
+    async def close(self) -> None:
+        """Free servers, providers, threads and the index of memory."""
+        await self.parts.close()
+        await self.catalog.close()
+        self.executor.close()
+        self.longterm.close()
 
     def dial(self, asked: str, *others: Autonomy | None) -> Autonomy:
         """Return where the dial stands for a run: a run that began in shadow, say, is never resumed out of it.

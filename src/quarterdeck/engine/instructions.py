@@ -43,7 +43,7 @@ class Instructions:
                 self._record(one, path)
         for one in news:
             self._heard.add(one.id)
-            window.add_note(instructed(one.text))
+            window.pin(instructed(one.text))
 
     def _record(self, said: Instructed, path: str) -> None:
         place = {"path": path, "task": self._work.task, "agent": self._work.agent_name}

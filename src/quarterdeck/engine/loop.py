@@ -123,6 +123,7 @@ async def _decide(route: Route, run: RunScope, step: str, *, tools: bool = True)
             schema=work.output.schema(work.evidence) if work.output and work.model.supports_schema else None,
             max_tokens=work.max_tokens,
             temperature=work.agent.temperature,
+            window=route.usage,
         )
         try:
             return await run.port.complete(request, run.context(work, step))

@@ -10,6 +10,7 @@ from quarterdeck.engine.assign import MAX_CONTEXT_CHARACTERS
 from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.plan import plan_spec
 from quarterdeck.engine.planner import given, make_plan
+from quarterdeck.engine.remember import given as given_memories
 from quarterdeck.engine.steps import Steps, executor_of
 from quarterdeck.spec.template import as_text
 
@@ -35,6 +36,8 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
         Waiting: A person has to review the plan, or to raise a limit.
         ModelError: The model cannot be asked.
     """
+    work.evidence.memories = await given_memories(run, work.path, work.task, work.agent_name, work.evidence.item)
+    work = replace(work, memories=work.evidence.memories)
     spec = plan_spec(work.agent, run.spec)
     if spec is None:
         return await loop.perform(work, run)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from quarterdeck.memory.window import BYTES_A_TOKEN
 from quarterdeck.models.port import Message
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ SUMMARISE = (
     "You condense the record of an agent's earlier steps for that same agent. Keep every fact, number, name, source, "
     "exact quote and failed attempt that its task may still need; leave out the rest. Answer with the summary alone."
 )
+REMEMBERED = "## Remembered from earlier runs (may be out of date; what was tried without success, do otherwise)"
+MAX_MEMORY = 700
+"""Characters of one memory in a prompt."""
+MAX_REMEMBERED = 8000
+"""Bytes of all memories in a prompt."""
 CUT_OFF = "Your answer was cut off because it was too long. Give it again, much shorter."
 
 
@@ -32,6 +38,7 @@ def opening(work: Assignment, begun: Sequence[tuple[str, str]]) -> tuple[Message
     """
     agent = work.agent
     given = [*([work.context] if work.context else []), *(f"## {tool}\n{result}" for tool, result in begun)]
+    given = [*remembered(work.memories, work.model.context), *given]
     system = f"You are {agent.role}. {agent.backstory}\nYour goal: {agent.goal}"
     if work.tools or given:
         system += f"\n{DATA_RULE}"
@@ -43,6 +50,24 @@ def opening(work: Assignment, begun: Sequence[tuple[str, str]]) -> tuple[Message
         schema = json.dumps(work.output.schema(work.evidence), ensure_ascii=False, separators=(",", ":"))
         parts.append(f"Answer with JSON alone, by this schema:\n{schema}")
     return (Message("system", system), Message("user", "\n\n".join(parts)))
+
+
+def remembered(memories: Sequence[Mapping[str, Any]], context: int) -> list[str]:
+    """Return what the crew remembers as data, a line each; at most an eighth of a model's context.
+
+    Args:
+        memories: The most useful first.
+        context: Of the model, in tokens.
+    """
+    lines, left = [], min(MAX_REMEMBERED, context * BYTES_A_TOKEN // 8)
+    for one in memories:
+        where = ", ".join(str(one[key]) for key in ("source", "origin") if one.get(key))
+        line = f"- {' '.join(str(one['text']).split())[:MAX_MEMORY]} [{where}]"
+        left -= len(line.encode()) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    return ["\n".join([REMEMBERED, *lines])] if lines else []
 
 
 def summarise(work: Assignment, record: str) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quarterdeck.engine import prompts
 from quarterdeck.engine.instructions import Instructions
 from quarterdeck.journal.events import Decision
+from quarterdeck.memory.tokens import tokenizer_of
 from quarterdeck.memory.window import BYTES_A_TOKEN, FULL, Window
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Route:
         self._rungs = (work.model,) if work.forced or not work.ladder else work.ladder
         self._rung = 0
         self._signal = ""
+        self._summarises = run.profile.window.strategy == "summarise"
         if work.ladder:
             forced = f"routing.forced names it for the task {work.task}"
             self._signal = forced if work.forced else AT_FIRST
@@ -60,6 +62,11 @@ class Route:
     def top(self) -> bool:
         """Whether there is no rung above."""
         return self._rung == len(self._rungs) - 1
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """Tokens that the next prompt takes, tools included, and those of its model's context."""
+        return min(self.window.used, self.window.tokens) + self._tools, self.work.model.context
 
     def doubt(self, verdict: Verdict, repairs: int, *, last: bool) -> str:
         """Return what is measured against the model that gave an answer; empty for nothing, or where nobody is above.
@@ -133,8 +140,8 @@ class Route:
     def _open(self) -> None:
         model = self._rungs[self._rung]
         self.work = replace(self.work, model=model)
-        full = int(model.context * FULL) - self._tools
-        self.window.reopen(prompts.opening(self.work, self._begun), self._room(model), full)
+        full = int(model.context * FULL) - self._tools if self._summarises else None
+        self.window.reopen(prompts.opening(self.work, self._begun), self._room(model), full, tokenizer_of(model.name))
 
     def _room(self, model: ResolvedModel) -> int:
         """Return the tokens that messages may take: the context without the answer and the tools."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from quarterdeck.engine.assign import DELEGATE
 from quarterdeck.engine.grants import grants_of
 from quarterdeck.engine.hierarchical import Delegation
+from quarterdeck.engine.longterm import session_of
 from quarterdeck.engine.output import plain
 from quarterdeck.engine.result import Cost, Result, TaskResult
 from quarterdeck.engine.route import models_of
@@ -32,6 +33,7 @@ from quarterdeck.journal.ledger import Ledger
 if TYPE_CHECKING:
     from quarterdeck.engine.equipment import Equipment
     from quarterdeck.journal.run import RunJournal
+    from quarterdeck.memory.session import Session
     from quarterdeck.spec.crew import CrewSpec
     from quarterdeck.tools.tool import Tool
 
@@ -64,6 +66,7 @@ async def carry_out(
     status, code, evidence = await _run_until_end(run)
     report = _report(run)
     output = report.output if report else None
+    await _remember(run, status, code, evidence, report.text if report else "")
     with contextlib.suppress(asyncio.CancelledError):
         await run.notifier.settle()
         if status == "waiting":
@@ -113,6 +116,8 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
         origins=origins_of(spec, inputs),
         policy=Policy(equipment.governance, crew=spec.crew, autonomy=spec.autonomy),
         trials=Trials(equipment.governance.trial.verified_calls),
+        session=session_of(equipment.profile, journal),
+        reused=equipment.profile.session.tools if equipment.profile.session else (),
     )
     run = RunScope(
         spec=spec,
@@ -130,13 +135,31 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
         model=model,
         folder=folder,
         notifier=notifier,
+        profile=equipment.profile,
     )
+    run.memories = equipment.longterm.memories(run)
+    gate.knowledge = equipment.lookups.of(run)
     if spec.hierarchical is not None:
         delegation = Delegation(run, spec.hierarchical)
         own_tools[DELEGATE] = delegation.tool()
         if spec.hierarchical.ask_everyone:
             run.checks[spec.hierarchical.manager] = delegation.everyone_was_asked
     return run
+
+
+async def _remember(run: RunScope, status: RunStatus, code: str, evidence: str, text: str) -> None:
+    """Leave what the run found and how it ended, unless it only waits."""
+    session = run.gate.session
+    if session is not None:
+        await (session.close() if status == "waiting" else _ended(session))
+    if run.memories is not None and status != "waiting":
+        await run.memories.offer(run.results)
+        run.memories.run_ended(status, code, evidence, text, run.results)
+
+
+async def _ended(session: Session) -> None:
+    await session.clear()
+    await session.close()
 
 
 def _models(run: RunScope) -> tuple[str, ...]:

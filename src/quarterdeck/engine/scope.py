@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine.output import plain
 from quarterdeck.journal.call import CallContext
+from quarterdeck.spec.memory import MemoryProfile
 
 if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Guardrail, RunFunction
     from quarterdeck.engine.member import CrewAI
     from quarterdeck.engine.output import OutputType
+    from quarterdeck.engine.remember import Memories
     from quarterdeck.engine.result import TaskResult
     from quarterdeck.governance.gate import Gate
     from quarterdeck.governance.notify import Notifier
@@ -72,6 +74,8 @@ class RunScope:
         checks: Guardrails that the engine itself adds to the tasks of an agent.
         folder: The run's own folder.
         notifier: Tells people of what needs them.
+        profile: What the crew remembers.
+        memories: What the run reads from memory and leaves there; None where the profile uses no tier.
     """
 
     spec: CrewSpec
@@ -93,6 +97,8 @@ class RunScope:
     rounds: dict[str, int] = field(default_factory=dict)
     redo: dict[str, list[Any]] = field(default_factory=dict)
     checks: dict[str, Guardrail] = field(default_factory=dict)
+    profile: MemoryProfile = field(default_factory=MemoryProfile)
+    memories: Memories | None = None
 
     def context(self, work: Assignment, step: str) -> CallContext:
         """Return the context of one call of an assignment."""

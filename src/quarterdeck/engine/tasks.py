@@ -11,6 +11,7 @@ from quarterdeck.engine.assign import assignment_of, evidence_for
 from quarterdeck.engine.assignment import Outcome
 from quarterdeck.engine.concurrency import side_by_side
 from quarterdeck.engine.output import plain, shown
+from quarterdeck.engine.remember import given
 from quarterdeck.engine.result import TaskResult
 from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.journal.events import Decision, TaskEnded, TaskStarted, TaskStatus
@@ -76,6 +77,8 @@ async def perform_task(name: str, run: RunScope) -> TaskResult:
         seconds=round(time.monotonic() - started, 3),
         tokens=run.allowance.tokens - tokens,
     )
+    if run.memories is not None:
+        run.memories.task_ended(ended)
     if task.run:
         await run.journal.append(ended)
     else:  # all its calls are in the journal: its result can be made again
@@ -146,6 +149,7 @@ async def _each_item(name: str, agent: str, path: str, task: TaskSpec, run: RunS
 async def _call_function(name: str, path: str, task: TaskSpec, run: RunScope) -> TaskResult:
     """Make the task's output by code alone, under the same deadline as a tool."""
     evidence = evidence_for(name, run, None)
+    evidence.memories = await given(run, path, name, "", None)
     function = run.parts.functions[name]
     tool = Tool(f"run:{name}", task.description, {}, function)
     left = run.deadline - asyncio.get_running_loop().time()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from quarterdeck.engine.concurrency import side_by_side
 from quarterdeck.errors import JournalError, QuarterdeckError
+from quarterdeck.journal.ledger import charged
 from quarterdeck.journal.spending import ModelCall, Sum, find_run, spending
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ async def run_trials(
             try:
                 trial = await _try(crew, model, case, number, checker)
             finally:
-                await purse.settle(trial.usd if trial else None)
+                await purse.settle(await _charged(crew, trial) if trial else None)
             on_trial(trial)
 
     await side_by_side([work() for _ in range(min(concurrency, len(waiting)))])
@@ -128,6 +129,13 @@ async def _try(crew: Crew, model: str, case: Case, number: int, checker: Checker
         cached_tokens=used.cached_tokens,
         stand_ins=stand_ins,
     )
+
+
+async def _charged(crew: Crew, trial: Trial) -> Decimal | None:
+    """Return what a trial took of the total: failed calls that may have been billed count too."""
+    if trial.usd is None or not trial.run_id:
+        return trial.usd
+    return max(trial.usd, await charged(crew.store, trial.run_id))
 
 
 def _used(crew: Crew, result: Result) -> tuple[Sum, int]:

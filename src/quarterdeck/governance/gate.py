@@ -5,7 +5,7 @@ The order of the stages stands in `Gate._stages`. A stage either answers the cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from quarterdeck.governance.projected import Projected
 from quarterdeck.governance.provenance import Provenance
 from quarterdeck.governance.repeated import NotRepeated
 from quarterdeck.governance.result import ToolResult
+from quarterdeck.governance.reused import Reused
 from quarterdeck.governance.stages import (
     ArgumentsValid,
     Counted,
@@ -40,7 +41,7 @@ from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.models.port import ToolRequest
 from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.tools.composite import InnerCalls, no_inner_call
-from quarterdeck.tools.tool import RootFolder, Tool, ToolContext
+from quarterdeck.tools.tool import Lookup, RootFolder, SharedValues, Tool, ToolContext
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
@@ -55,6 +56,9 @@ MAX_DEPTH = 4
 
 class Gate:
     """The only way to a tool, for one run. What nobody granted is denied.
+
+    Attributes:
+        knowledge: What tools look things up in; None for nothing.
 
     Args:
         tools: All tools of the workspace by name.
@@ -73,6 +77,8 @@ class Gate:
         mask: Takes secrets out of what tools return; None for nothing.
         circuits: What is known of each tool's health; the run's own by default.
         origins: Where the values of the run come from; without it, the inputs are what the user said.
+        session: The run's session cache; None for none.
+        reused: The reading tools whose results are taken from there.
     """
 
     def __init__(
@@ -94,7 +100,12 @@ class Gate:
         mask: Callable[[Any], Any] | None = None,
         circuits: Circuits | None = None,
         origins: Origins | None = None,
+        session: SharedValues | None = None,
+        reused: Collection[str] = (),
     ) -> None:
+        self.session = session
+        self._reused = frozenset(reused)
+        self.knowledge: Lookup | None = None
         self.origins = origins or Origins(user=inputs)
         self._circuits = circuits or tool_circuits()
         self._mask = mask
@@ -134,6 +145,7 @@ class Gate:
             Shadowed(),
             Projected(self._folder),
             Verified(executor, self._tool_context),
+            Reused(self.session, self._reused),
             Masked(self._mask),
             Breaker(self._circuits, self._inner),
             Executed(executor, self._tool_context, self._effects),
@@ -217,6 +229,8 @@ class Gate:
             path=context.path,
             roots=self._roots,
             services=self._services,
+            session=self.session,
+            knowledge=self.knowledge,
             call=self._inner_calls(call, context) if call.tool and call.tool.manifest.calls else no_inner_call,
         )
 

@@ -10,6 +10,7 @@ Kind = Literal["user", "operator", "person", "tool", "memory", "input", "model"]
 """`person`: somebody approved it in this run. `input`: an input that the crew declares with `trusted: false`."""
 
 NOT_TRUSTED = " (not trusted)"
+SENSITIVE = " (sensitive)"
 MAX_NAME = 150
 _FROM_BEST = ("operator", "user", "person", "tool", "memory")
 
@@ -93,6 +94,15 @@ class Label:
         if not isinstance(data, dict) or not isinstance(data.get("origin"), str):
             return cls(MODEL, sensitive=True)
         return cls(Origin.parse(data["origin"]), data.get("sensitive") is not False)
+
+    def __str__(self) -> str:
+        """Return the label as text, such as memory keeps it: the origin, and whether it may be sensitive."""
+        return f"{self.origin}{SENSITIVE}" if self.sensitive else str(self.origin)
+
+    @classmethod
+    def parse(cls, text: str) -> Label:
+        """Read a label back from its text; what is none trusts nothing."""
+        return cls(Origin.parse(text.removesuffix(SENSITIVE)), text.endswith(SENSITIVE))
 
     def remembered(self) -> Origin:
         """Return the origin of the value once it is read back from memory: never more trusted than before."""

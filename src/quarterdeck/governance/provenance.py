@@ -124,9 +124,13 @@ class Provenance:
             yield name, f"more than {MAX_SPOTS} values, or nested too deep", MODEL
             return
         for path, one in found:
-            origin = self._origins.of(one, kind)
+            origin, known = self._origins.of(one, kind), self._known(given, one)
+            if known is not None and not known.trusted and not given.startswith(CALL):
+                origin = known  # the program around the gate knows better than what the value looks like
+            elif not origin.trusted:
+                origin = known or origin
             if not origin.trusted:
-                origin = self._known(given, one) or self._confirmed(call, context, path, one) or origin
+                origin = self._confirmed(call, context, path, one) or origin
             yield path, one, origin
 
     def _known(self, given: str, value: Any) -> Origin | None:

@@ -53,7 +53,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Undone:
     """What became of one call; `words` say what was done or why not."""
 
     call: Done
@@ -91,7 +91,7 @@ def calls_to_undo(rows: Sequence[StoredEvent], tools: Mapping[str, Tool], folder
 
 async def undo_calls(
     journal: RunJournal, calls: Iterable[Done], context: ToolContext, executor: Executor, *, by: str = ""
-) -> list[Outcome]:
+) -> list[Undone]:
     """Take calls back, in the order given, and record each.
 
     A call that cannot be taken back does not keep the others from it. A run that had not ended is cancelled by this.
@@ -134,23 +134,23 @@ def refuse_undone(store: Store, run_id: str) -> None:
         )
 
 
-async def _undo(call: Done, context: ToolContext, executor: Executor) -> Outcome:
+async def _undo(call: Done, context: ToolContext, executor: Executor) -> Undone:
     if call.undo is None:
-        return Outcome(call, "impossible", call.why)
+        return Undone(call, "impossible", call.why)
     own = replace(context, idempotency_key=f"{context.run_id}:{call.path}", path=call.path)
     way_back = Tool(f"{call.tool} (undo)", "", {}, call.undo)
     keywords = {"arguments": call.arguments, "result": call.result, "context": own}
     try:
         said = await executor.execute(way_back, keywords, None, call.timeout)
     except (ToolError, TimeoutError) as error:
-        return Outcome(call, "refused", str(error)[:1000])
+        return Undone(call, "refused", str(error)[:1000])
     except Exception as error:
-        return Outcome(call, "refused", f"its undo failed: {type(error).__name__}: {error}"[:1000])
+        return Undone(call, "refused", f"its undo failed: {type(error).__name__}: {error}"[:1000])
     if said is False:
-        return Outcome(call, "refused", "its undo says that it did not work")
+        return Undone(call, "refused", "its undo says that it did not work")
     if said == "":
-        return Outcome(call, "nothing", "")
-    return Outcome(call, "undone", said[:200] if isinstance(said, str) else "undone")
+        return Undone(call, "nothing", "")
+    return Undone(call, "undone", said[:200] if isinstance(said, str) else "undone")
 
 
 def _of_call(event: ToolCalled, tools: Mapping[str, Tool], known: set[str]) -> Done | None:

@@ -94,6 +94,8 @@ class ModelCalled(Event):
     cached_tokens: int = Field(default=0, description="Prompt tokens that came from the provider's cache.")
     source: AnswerSource = "model"
     degraded: bool = Field(default=False, description="A fallback answered in the place of the model asked for.")
+    window_tokens: int = Field(default=0, description="Of the prompt, tools included, as counted before the call.")
+    window_share: float = Field(default=0.0, description="Of the model's context, 0 to 1.")
 
 
 class ModelFailed(Event):
@@ -273,6 +275,23 @@ class TaskEnded(Event):
         return (*self.notes, self.why) if self.why else self.notes
 
 
+class MemoryRecalled(Event):
+    """Recorded before it is used: what was recalled for a piece of work; a resumed run takes it from here."""
+
+    kind: Literal["memory.recalled"] = "memory.recalled"
+    query: str
+    found: tuple[dict[str, Any], ...] = ()
+    why: str = Field(default="", description="Where long-term memory could not be asked.")
+
+
+class MemoryWritten(Event):
+    """Recorded when what a run found was offered to long-term memory; it says no word of what was refused."""
+
+    kind: Literal["memory.written"] = "memory.written"
+    ids: tuple[str, ...] = ()
+    refused: tuple[str, ...] = Field(default=(), description="Why each of the others was not taken.")
+
+
 class RunWaiting(Event):
     """Recorded when the run stops until a person has answered."""
 
@@ -294,7 +313,7 @@ class RunEnded(Event):
 Recorded = Annotated[
     RunStarted | RunResumed | RunForked | TaskStarted | ModelCalled | ModelFailed | ToolCalled | Decision | TaskEnded
     | PlanMade | PlanReviewed | StepEnded | EffectStarted | EffectUndone | ApprovalAsked | ApprovalAnswered
-    | Instructed | LimitsRaised | RunWaiting | RunEnded,
+    | Instructed | LimitsRaised | MemoryRecalled | MemoryWritten | RunWaiting | RunEnded,
     Field(discriminator="kind"),
 ]  # fmt: skip
 AnyEvent = Recorded | RunOpened | ToolStarted | TextArrived

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.journal.statement import Statement
+    from quarterdeck.journal.store import Store
     from quarterdeck.spec.crew import Limits
     from quarterdeck.spec.limits import BudgetSpec
 
 NO_LIMIT = 2**62
 MAX_AMOUNT = 10**16
 """Of one call, in nano-dollars or tokens: far above any limit, far below what a column holds."""
+
+OWN = "run/"
+"""Before a run's id: the key of its own budget."""
 
 _PER = {"day": " a day", "month": " a month", "ever": ""}
 
@@ -203,6 +207,20 @@ async def recover(journal: RunJournal) -> Amount:
     return left
 
 
+async def charged(store: Store, run_id: str) -> Decimal:
+    """Return what is spent and set aside under a run's own budget, in USD; 0 where it has none.
+
+    Args:
+        store: Where the run is kept.
+        run_id: Its whole id.
+
+    Raises:
+        JournalError: The database cannot be used.
+    """
+    query = select(_used_nano).where(table.c.key == f"{OWN}{run_id}")
+    return Decimal(sum(await asyncio.to_thread(lambda: [row[0] for row in store.read(query)]))).scaleb(-9)
+
+
 def _settle_along(journal: RunJournal, hold: Hold, used: Amount) -> None:
     statement = journal.store.writer.compiled(_SETTLE)
     values = {
@@ -229,7 +247,7 @@ def _limit(usd: float | None, tokens: int | None) -> Amount:
 
 
 def _own_key(journal: RunJournal) -> str:
-    return f"run/{journal.id}"
+    return f"{OWN}{journal.id}"
 
 
 def _account(budget: BudgetSpec, crew: str, tenant: str, now: float) -> Account:

@@ -13,6 +13,8 @@ from quarterdeck.journal.events import (
     EffectStarted,
     Event,
     LimitsRaised,
+    MemoryRecalled,
+    MemoryWritten,
     ModelCalled,
     PlanMade,
     PlanReviewed,
@@ -27,6 +29,7 @@ _CALLS = (ModelCalled.model_fields["kind"].default, ToolCalled.model_fields["kin
 _TASK = TaskEnded.model_fields["kind"].default
 _DECISION = Decision.model_fields["kind"].default
 _PLAN = tuple(model.model_fields["kind"].default for model in (PlanMade, PlanReviewed, StepEnded, EffectStarted))
+_MEMORY = tuple(model.model_fields["kind"].default for model in (MemoryRecalled, MemoryWritten))
 _RAISED = LimitsRaised.model_fields["kind"].default
 _FORK = RunForked.model_fields["kind"].default
 
@@ -48,7 +51,7 @@ class Replay:
         self.pinned = _pinned(rows)
         self._raised = [row for row in rows if row.kind == _RAISED and row.seq not in self.pinned]
         for row in rows:
-            if row.kind in _CALLS or row.kind in (_TASK, _DECISION) or row.kind in _PLAN:
+            if row.kind in _CALLS or row.kind in (_TASK, _DECISION, *_PLAN, *_MEMORY):
                 self._rows[row.kind, row.path] = row
 
     @property
@@ -90,7 +93,7 @@ class Replay:
         return None if row is None else cast(Decision, row.event)
 
     def recorded(self, kind: type[Found], path: str) -> Found | None:
-        """Return the last event of a kind at a path, if there is one; of the kinds that a plan is made of."""
+        """Return the last event of a kind at a path, if there is one; of the kinds of plans and memory."""
         row = self._rows.get((kind.model_fields["kind"].default, path))
         return None if row is None else cast(Found, row.event)
 

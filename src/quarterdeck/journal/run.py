@@ -238,7 +238,7 @@ class RunJournal:
         return self._replay.task(path)
 
     def recorded(self, kind: type[Found], path: str) -> Found | None:
-        """Return the last `PlanMade`, `PlanReviewed` or `StepEnded` at a path before this process, or None."""
+        """Return the last event of a kind, of plans or memory, at a path before this process; or None."""
         return self._replay.recorded(kind, path)
 
     def recorded_tools_below(self, path: str) -> list[ToolCalled]:

@@ -22,6 +22,15 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 """Every migration, oldest first; the same as in `memory/migrations/versions`, without importing Alembic."""
 
 HEAD = REVISIONS[-1]
+TEXT_INDEX = {
+    "sqlite": ("CREATE VIRTUAL TABLE memory_text USING fts5(body, content='', tokenize='porter unicode61')",),
+    "postgresql": (
+        "CREATE TABLE memory_text (memory BIGINT PRIMARY KEY, body TSVECTOR NOT NULL)",
+        "CREATE INDEX memory_text_by_body ON memory_text USING gin (body)",
+    ),
+}
+"""The full-text index of `memories`, which SQLAlchemy's tables cannot say; see `memory.fulltext`."""
+
 CREATION_TIMEOUT = 30.0
 _ADVISORY_KEY = 0x71756172746572  # "quarter": one creator or upgrader a database
 
@@ -102,6 +111,8 @@ def _create(connection: Connection, engine: Engine) -> None:
         )
     # a fresh database needs no Alembic (0.3 s to import); a test proves that both ways give the same schema
     metadata.create_all(connection, checkfirst=False)
+    for statement in TEXT_INDEX[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
     connection.exec_driver_sql(
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
         "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"

@@ -126,11 +126,15 @@ memories = Table(
     Column("superseded_by", String(16), nullable=False),
     Column("group_name", Text, nullable=False),
     Column("place", Integer, nullable=False),
-    Index("memories_by_scope", "tenant", "crew", "agent", "about"),
+    Index("memories_by_scope", "tenant", "crew", "agent", "about", "superseded_by", "number"),
     Index("memories_by_digest", "tenant", "digest"),
     Index("memories_by_group", "tenant", "group_name", "place"),
+    sqlite_autoincrement=True,
 )
-"""Long-term memory, the source of truth: indexes of text and of vectors are made from it. `about` is the user."""
+"""Long-term memory, the source of truth: indexes of text and of vectors are made from it. `about` is the user.
+
+A `number` is never given twice, so that count and last number of a scope tell whether an index is up to date.
+"""
 
 vectors = Table(
     "vectors",
@@ -162,4 +166,4 @@ episodes = Table(
     Index("episodes_by_crew", "tenant", "crew", "created_at"),
     Index("episodes_by_run", "run_id"),
 )
-"""One row a task and one a run: what was tried, how it ended, what it cost; `body` is JSON (plan, lessons, failures)."""
+"""One row a task and one a run: what was tried, how it ended, what it cost; `body` is JSON: plan, lessons, failures."""

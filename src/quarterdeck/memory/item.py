@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,200}")
 
 
 @dataclass(frozen=True, slots=True)

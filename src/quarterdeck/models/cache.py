@@ -19,6 +19,7 @@ from quarterdeck.journal.events import TextArrived
 from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.models.kept import Kept
 from quarterdeck.models.port import ModelReply, ToolRequest, Usage
+from quarterdeck.models.strategies import treatment_of
 from quarterdeck.models.wire import reply_to_json, request_to_json, storable
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ PRUNE_AFTER_BYTES = replies.MAX_TOTAL_BYTES // 20
 
 Outcome = ModelReply | ModelError | None
 """What came of a shared call; None when the one who made it stopped for a reason of its own."""
-_Flights = dict[str, asyncio.Future[Outcome]]
+_Flights = dict[str, tuple[asyncio.Future[Outcome], float]]
+"""By what is asked: the call in flight, and the event loop's time at which the run that makes it must have ended."""
+
+LONGEST_WAIT = 20.0
+"""Seconds between two attempts at most: whoever has less time left may have given up for that reason alone."""
 
 
 class Cache:
@@ -69,14 +74,15 @@ class Cache:
         key = fingerprint([context.journal.tenant, request_to_json(request)])
         flights = self._flights_here()
         flight = f"{key}/{context.group}"  # another group has other fallbacks
-        while (shared := flights.get(flight)) is not None:
+        while (flown := flights.get(flight)) is not None:
+            shared, ends = flown
             outcome = await _wait_for(shared, context)
             if isinstance(outcome, ModelReply):
                 return _given_again(outcome, "cache" if outcome.source == "cache" else "shared", context)
-            if isinstance(outcome, ModelError) and outcome.kind != "unknown_price":  # that one is up to each run
+            if isinstance(outcome, ModelError) and not _own_affair(outcome, ends, context):
                 raise ModelError(str(outcome), outcome.kind, retry_after=outcome.retry_after) from outcome
         landing: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        flights[flight] = landing
+        flights[flight] = landing, context.deadline
         outcome = None
         try:
             outcome = await self._answer(request, context, spec, key)
@@ -135,6 +141,20 @@ async def _wait_for(shared: asyncio.Future[Outcome], context: CallContext) -> Ou
             return await asyncio.shield(shared)  # whoever stops waiting does not stop the others
     except TimeoutError:
         raise LimitReached("The run's time is up (limits.seconds).", "seconds") from None
+
+
+def _own_affair(error: ModelError, ends: float, context: CallContext) -> bool:
+    """Return whether a failure is that of the run that made the call, and another run may fare better.
+
+    Args:
+        error: The failure.
+        ends: When the run that made the call must have ended.
+        context: Of the other run.
+    """
+    if error.kind == "unknown_price":
+        return True
+    gave_up = asyncio.get_running_loop().time() + max(error.retry_after or 0.0, LONGEST_WAIT) >= ends
+    return gave_up and treatment_of(error).recoverable and context.deadline > ends
 
 
 def _given_again(reply: ModelReply, source: Any, context: CallContext) -> ModelReply:

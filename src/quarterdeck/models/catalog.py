@@ -283,13 +283,19 @@ class Catalog:
         provider, slash, _ = name.partition("/")
         if entry is None and facts is None and (not slash or provider not in self._table.providers):
             raise ModelError(self._unknown(name), "no_model")
+        if entry is not None and not slash and self._table.facts(name) is None:
+            raise ModelError(
+                f'The model "{name}" in config/models.yaml has no provider before its name: write openai/{name} for an '
+                "endpoint that speaks OpenAI's protocol, else provider/model.",
+                "no_model",
+            )
         pinned = is_pinned(name, self._config)
         if not slash and facts is not None:
             name = f"{facts.provider}/{name}"
         declared = entry.price if entry is not None else None
         price = facts.price if facts is not None else None
         if declared is not None:
-            price = FREE if declared == "free" else Price.per_million(declared.input, declared.output)
+            price = FREE if declared == "free" else Price.per_million(declared.input, declared.output, declared.cached)
         schema = entry.json_schema if entry is not None else None
         return ResolvedModel(
             name=name,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -31,6 +31,7 @@ from quarterdeck.models.prices import Price, cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
     from types import ModuleType
 
     from quarterdeck.models.port import ModelRequest, OnText
@@ -117,6 +118,36 @@ class LiteLLMProvider:
             raise failure from error
         return self._reply(response, names)
 
+    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], Usage, Decimal | None]:
+        """Ask an embedding model once.
+
+        Args:
+            texts: What to embed; none is empty.
+
+        Returns:
+            A vector a text in their order, the tokens used, and what it cost in USD; None when that is not known.
+
+        Raises:
+            ModelError: The call failed; `kind` says how.
+        """
+        check_live(self._name)
+        key, secret = self._key()
+        litellm = self._vendor = self._vendor or _litellm()
+        _silence_warnings()
+        _join(self)
+        arguments = {"model": self.model, "input": list(texts), "encoding_format": "float", **self._place(secret)}
+        try:
+            with _quiet(litellm):
+                response = await litellm.aembedding(**arguments)
+            rows = sorted(response.data, key=lambda row: row["index"])
+            vectors = [[float(number) for number in row["embedding"]] for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{self._name} answered with something that is no embedding.", "malformed") from error
+        except Exception as error:
+            raise explain(error, Target(self._name, self._provider, self._api_base, key), secret) from error
+        usage = usage_in(getattr(response, "usage", None))
+        return vectors, usage, cost(self.price, usage)
+
     async def close(self) -> None:
         """Leave this event loop; the last provider to leave closes the connections that LiteLLM holds in it."""
         await _leave(self)
@@ -135,9 +166,7 @@ class LiteLLMProvider:
             "messages": messages_out(request.messages, names),
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
-            "num_retries": 0,
-            "max_retries": 0,
-            "drop_params": True,  # some models take no temperature: better without it than not at all
+            **self._place(secret),
         }
         if marks_prefixes(self.model):
             mark_prefixes(arguments["messages"], goes_on=bool(request.tools) or len(request.messages) > 2)
@@ -146,16 +175,20 @@ class LiteLLMProvider:
         if request.schema is not None and self.supports_schema:
             if not request.tools or self._provider in _SCHEMA_BESIDE_TOOLS:
                 arguments["response_format"] = schema_out(request)
-        if self._api_base:
-            arguments["api_base"] = self._api_base
-            arguments["api_key"] = "none"
-        if secret:
-            arguments["api_key"] = secret
         return arguments
 
-    async def _stream(
-        self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText, chunks: list[Any]
-    ) -> Any:
+    def _place(self, secret: str) -> dict[str, Any]:
+        """Return where to ask, with which key, and that nothing is tried again below us."""
+        place: dict[str, Any] = {
+            "num_retries": 0,
+            "max_retries": 0,
+            "drop_params": True,  # some models take no temperature: better without it than not at all
+        }
+        if self._api_base:
+            place |= {"api_base": self._api_base, "api_key": "none"}
+        return place | ({"api_key": secret} if secret else {})
+
+    async def _stream(self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText, chunks: list[Any]) -> Any:
         size = 0
         patience = self._first_token_seconds
         opening = litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
@@ -175,14 +208,13 @@ class LiteLLMProvider:
                     on_text(text)
         finally:
             await _close_stream(stream)
-        counted = _counted(stream)
-        if not counted and not getattr(stream, "received_finish_reason", "unknown"):
+        if not _finished(stream):
             raise ModelError(f"{self._name} broke off in the middle of its answer: try again.", "server",
                              billed=bool(chunks))  # fmt: skip
         whole = litellm.stream_chunk_builder(chunks)
         if whole is None:
             raise ModelError(f"{self._name} ended its answer before it began: try again.", "server")
-        if not counted:
+        if not _counted(stream):
             whole.usage = None  # LiteLLM has filled in a guess of its own
         return whole
 
@@ -276,8 +308,14 @@ def _says_something(chunk: Any) -> bool:
     return bool(delta is not None and (delta.content or delta.tool_calls or getattr(delta, "reasoning_content", None)))
 
 
+def _finished(stream: Any) -> bool:
+    """Return whether the provider has said why its answer ends; LiteLLM makes up a reason where it has not."""
+    reasons = ("received_finish_reason", "intermittent_finish_reason")
+    return not hasattr(stream, reasons[0]) or any(getattr(stream, name, None) for name in reasons)
+
+
 def _counted(stream: Any) -> bool:
-    """Return whether the provider itself has said how many tokens a stream took, which it does at the end."""
+    """Return whether the provider itself has said how many tokens a stream took."""
     received = getattr(stream, "chunks", None)
     return received is None or any(getattr(chunk, "usage", None) for chunk in received)
 

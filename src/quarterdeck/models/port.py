@@ -58,6 +58,7 @@ class ModelRequest:
         max_tokens: Cap on the answer, in tokens.
         temperature: 0 to 2.
         stream: Whether the answer may be streamed; no part of what is asked, so not of the request's fingerprint.
+        window: Tokens of the prompt as its window counts them, and those of the model's context; no part of it either.
     """
 
     model: str
@@ -67,6 +68,7 @@ class ModelRequest:
     max_tokens: int = 1024
     temperature: float = 0.0
     stream: bool = True
+    window: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ TABLE = "model_prices_and_context_window_backup.json"
 PROVIDERS = "provider_endpoints_support_backup.json"
 MAX_TABLE_BYTES = 50_000_000
 _MILLION = Decimal(1_000_000)
-_CHAT = frozenset({"chat", "responses", "completion"})
+_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 _KEPT = frozenset({
     "litellm_provider", "max_input_tokens", "max_tokens", "supports_response_schema", "tiered_pricing",
 })  # fmt: skip
@@ -116,7 +116,7 @@ class PriceTable:
         self._path = path
 
     def facts(self, model: str) -> ModelFacts | None:
-        """Return what is known about a chat model.
+        """Return what is known about a model that answers or embeds.
 
         Args:
             model: LiteLLM's name, with its provider (`openai/gpt-4o-mini`) or without.
@@ -131,7 +131,7 @@ class PriceTable:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every chat model of the table."""
+        """Every model of the table."""
         return tuple(self._rows)
 
     @cached_property
@@ -149,7 +149,7 @@ class PriceTable:
         return {
             name: {key: value for key, value in row.items() if _kept(key)}
             for name, row in (_read(path) if path is not None else {}).items()
-            if isinstance(row, dict) and row.get("mode") in _CHAT and isinstance(row.get("litellm_provider"), str)
+            if isinstance(row, dict) and row.get("mode") in _MODES and isinstance(row.get("litellm_provider"), str)
         }
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal.events import ModelCalled, TextArrived
@@ -61,6 +61,7 @@ class Replay:
                 cached_tokens=reply.usage.cached_tokens,
                 source=reply.source,
                 degraded=reply.degraded,
+                **_used_of(request),
             )
         )
         return reply
@@ -73,6 +74,11 @@ class Replay:
                 raise
             # The agent's next turn rests on this failure, so it is recorded as an answer: a replay must find it.
             return ModelReply(text="", cost_usd=Decimal(0), model=request.model, finish="length")
+
+
+def _used_of(request: ModelRequest) -> dict[str, Any]:
+    tokens, context = request.window
+    return {"window_tokens": tokens, "window_share": round(tokens / context, 4)} if context else {}
 
 
 class Deadline:

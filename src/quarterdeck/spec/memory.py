@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from quarterdeck.spec.crew import Declared
+from quarterdeck.spec.sentences import Finding, findings
+from quarterdeck.spec.text import Document
 
 Reach = Literal["crew", "agent", "user"]
 """Within a tenant, whose memories a recall may see: the crew's, one agent's own, or those about one user."""
+
+
+class WindowSpec(Declared):
+    """What stands in a model's context."""
+
+    strategy: Literal["summarise", "truncate"] = Field(
+        default="summarise", description="What becomes of the steps in the middle at 80 % of the context."
+    )
 
 
 class SessionSpec(Declared):
@@ -42,7 +53,20 @@ class EpisodesSpec(Declared):
 class MemoryProfile(Declared):
     """One profile. A tier that is left out is not used, and nothing is written for it."""
 
+    window: WindowSpec = WindowSpec()
     session: SessionSpec | None = None
     longterm: LongtermSpec | None = None
     episodes: EpisodesSpec | None = None
     private: bool = Field(default=False, description="Nothing of a run is read by another user's run.")
+
+
+def read_memory(document: Document) -> tuple[MemoryProfile | None, list[Finding]]:
+    """Check the data of a profile; return the profile as far as it can be read, and what is wrong."""
+    profile, found = findings(MemoryProfile, document.data or {})
+    deny = profile.longterm.deny if profile is not None and profile.longterm is not None else ()
+    for number, pattern in enumerate(deny):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            found.append(Finding(("longterm", "deny", number), f"is no regular expression: {error}"))
+    return profile, found

@@ -24,6 +24,9 @@ class Price(Declared):
 
     input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     output: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cached: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="Of a prompt token that came from the provider's cache; without it as `input`."
+    )
 
 
 class RateSpec(Declared):

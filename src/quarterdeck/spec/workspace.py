@@ -95,6 +95,11 @@ class Workspace:
         """Return the names of all roles, the workspace's own first."""
         return list(dict.fromkeys(path.stem for folder in self.folders for path in _files(folder / "roles", _YAML)))
 
+    def memory_names(self) -> list[str]:
+        """Return the names of all profiles of memory, the workspace's own first."""
+        found = [path.stem for folder in self.folders for path in _files(folder / "memory", (".yaml",))]
+        return list(dict.fromkeys([*found, "none"]))
+
     def own_roles(self) -> list[Path]:
         """Return the files of the workspace's own roles."""
         return list(_files(self.root / "roles", _YAML))

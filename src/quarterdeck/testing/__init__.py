@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quarterdeck.testing.cassette import Cassette
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.testing.embedder import HashEmbedder
 from quarterdeck.testing.live import block_live_calls
 from quarterdeck.testing.scripted import ScriptedModel, UnexpectedCall, UnusedSteps
 from quarterdeck.testing.server import HttpAnswer, OpenAIServer
@@ -23,6 +24,7 @@ from quarterdeck.testing.steps import (
 
 __all__ = [
     "Cassette",
+    "HashEmbedder",
     "HttpAnswer",
     "OpenAIServer",
     "ScriptedCatalog",

@@ -39,6 +39,8 @@ class Evidence:
         receipts: The tool calls of this task, oldest first.
         notes: What a guardrail wants people to see, such as "1 quote refused".
         earlier_notes: The notes of the tasks before.
+        memories: What the crew remembers of it: objects with `kind`, `text`, `source`, `origin`, `group`, `at`, `why`.
+            Data, and no proof: it may be out of date.
     """
 
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -48,3 +50,4 @@ class Evidence:
     receipts: list[Receipt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     earlier_notes: tuple[str, ...] = ()
+    memories: tuple[dict[str, Any], ...] = ()

@@ -146,7 +146,7 @@ class Library:
 
     def _read_all(self, folder: Path) -> None:
         total = count = 0
-        for name, directory in _files_below(folder, self.skipped):
+        for name, directory in files_below(folder, self.skipped):
             kind = name.rpartition(".")[2].lower()
             if kind not in KINDS:
                 continue
@@ -155,7 +155,7 @@ class Library:
                 self.skipped.append(Skipped("(more)", f"only the first {MAX_FILES} documents are read"))
                 break
             try:
-                data = _read_file(name.rpartition("/")[2], directory, kind)
+                data = read_file(name.rpartition("/")[2], directory, kind)
                 total += len(data)
                 if total > MAX_TOTAL_BYTES:
                     raise Unreadable(f"the documents before it have {MAX_TOTAL_BYTES:,} bytes already")
@@ -174,7 +174,7 @@ class Library:
             self._files += [name] * len(document.passages)
 
 
-def _files_below(folder: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int]]:
+def files_below(folder: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int]]:
     """Yield the path of each file inside a folder, and a descriptor of the directory that holds it.
 
     Raises:
@@ -212,7 +212,7 @@ def _unreadable_folder(folder: Path, skipped: list[Skipped]) -> Callable[[OSErro
     return note
 
 
-def _read_file(name: str, directory: int, kind: str) -> bytes:
+def read_file(name: str, directory: int, kind: str) -> bytes:
     """Read a regular file; a link, a pipe or a device is none."""
     limit = MAX_HTML_BYTES if kind in ("html", "htm") else MAX_FILE_BYTES
     try:

@@ -172,16 +172,17 @@ def _argument(name: str, place: str, properties: Mapping[str, Any]) -> str:
 
 
 def _body(raw: Any, schema: _Schema) -> tuple[dict[str, Any], bool] | None:
-    if raw is None:
+    if not isinstance(raw, Mapping):
         return None
-    content = raw.get("content") if isinstance(raw, Mapping) else None
+    content = raw.get("content")
     kinds = content if isinstance(content, Mapping) else {}
     kind = next((kind for kind in kinds if str(kind).partition(";")[0].strip() == "application/json"), None)
     if kind is None:
         if raw.get("required"):
             raise Unusable("its body is not JSON")
         return None
-    part = schema.part(kinds[kind].get("schema", {}))
+    declared = kinds[kind]
+    part = schema.part(declared.get("schema") if isinstance(declared, Mapping) else {})
     part.setdefault("description", " ".join(str(raw.get("description") or "The request's JSON body.").split())[:500])
     return part, bool(raw.get("required"))
 

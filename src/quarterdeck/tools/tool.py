@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quarterdeck.models.port import ToolOffer
 from quarterdeck.tools.composite import InnerCall, no_inner_call
@@ -59,6 +59,34 @@ class RootFolder:
     write: bool = False
 
 
+class SharedValues(Protocol):
+    """What the tools and agents of one run keep for each other."""
+
+    async def get(self, key: str) -> Any | None:
+        """Return a value that was put and has not expired; None when there is none."""
+        ...
+
+    async def put(self, key: str, value: Any, seconds: float | None = None) -> bool:
+        """Keep JSON-able data for so many seconds; return whether it is kept."""
+        ...
+
+    async def clear(self) -> int:
+        """Forget everything of the run; return how many values there were."""
+        ...
+
+    async def close(self) -> None:
+        """Let go what it holds."""
+        ...
+
+
+class Lookup(Protocol):
+    """Where the tools of a run look things up: what its crew declares as knowledge."""
+
+    async def search(self, query: str, limit: int) -> list[dict[str, Any]]:
+        """Return the passages that say most of a query, each with its source."""
+        ...
+
+
 @dataclass(slots=True)
 class ToolContext:
     """What a tool may know of the run that calls it; filled in by the engine, never by a model.
@@ -73,6 +101,8 @@ class ToolContext:
         roots: Other folders that the operator opened to tools, by name.
         force: Of an undo: put back also what somebody has changed since.
         services: The services of the workspace, as `config/services.yaml` declares them; None for none.
+        session: Values that the tools of a run share until they expire; None where its crew has no session cache.
+        knowledge: What the crew declares as its knowledge; None for none.
         call: Makes another tool call, for the tools that a composite tool names in `calls`; see `tools.composite`.
     """
 
@@ -85,4 +115,6 @@ class ToolContext:
     roots: Mapping[str, RootFolder] = field(default_factory=dict)
     force: bool = False
     services: ServicesConfig | None = None
+    session: SharedValues | None = None
+    knowledge: Lookup | None = None
     call: InnerCall = no_inner_call

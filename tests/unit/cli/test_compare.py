@@ -38,6 +38,7 @@ class Quiz:
         self.wrong = wrong
         self.refused = refused
         self.press_at = press_at
+        self.billed = False
         self.calls = 0
 
     async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelReply:
@@ -48,7 +49,7 @@ class Quiz:
         said = request.messages[-1].content
         number = next(n for n in range(40) if f"Is {n} even?" in said)
         if number in self.refused:
-            raise ModelError("no", "refused")
+            raise ModelError("no", "refused", billed=self.billed)
         right = "yes" if number % 2 == 0 else "no"
         usage = Usage(900, 100)
         return ModelReply(
@@ -165,7 +166,15 @@ def test_the_total_is_never_passed(cli: Any, quiz: Any) -> None:
     spent = sum(Decimal(trial["usd"]) for trial in data["trials"])
     assert not data["complete"] and 0 < data["runs"] < 24 and spent <= Decimal("0.09")
     out = compare(cli, "--yes", "--limit-usd", "0.09").out
-    assert "The total of --limit-usd is used up after " in out and "of 24 runs" in out
+    assert "What is left of --limit-usd is less than one run may cost, after " in out and "of 24 runs" in out
+
+
+def test_failures_that_may_have_been_billed_count_against_the_total(cli: Any, quiz: Any) -> None:
+    small, large = Quiz("small", set(), range(12)), Quiz("large", set(), range(12))
+    small.billed = large.billed = True
+    quiz(small, large)
+    data = json.loads(compare(cli, "--yes", "--limit-usd", "0.09", "--json").out)
+    assert not data["complete"] and 0 < data["runs"] < 24
 
 
 def test_ctrl_c_keeps_what_is_done(cli: Any, quiz: Any) -> None:

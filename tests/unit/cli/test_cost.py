@@ -15,8 +15,9 @@ from xml.etree import ElementTree
 import pytest
 
 from quarterdeck.cli.chart import Bar, bars, svg
-from quarterdeck.cli.cost_view import exact, near, seconds, short
+from quarterdeck.cli.cost_view import near, seconds, short
 from quarterdeck.cli.health import by_model
+from quarterdeck.cli.text import exact
 from quarterdeck.journal.events import Decision, Event, ModelCalled, ModelFailed, RunEnded
 from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store

@@ -31,6 +31,7 @@ print(f"\\n{code} {time.process_time():.3f} {','.join(loaded)}")
         (["validate"], {"sqlalchemy"}, 0.4),
         (["graph", "hello"], {"sqlalchemy"}, 0.4),
         (["runs", "list"], set(), 0.6),
+        (["memory", "stats"], {"onnxruntime", "tokenizers", "redis"}, 0.6),
         (["models", "list"], {"sqlalchemy"}, 0.6),
         (["models", "compare", "--help"], {"sqlalchemy"}, 0.25),
     ],
@@ -53,8 +54,8 @@ def test_importing_the_package_loads_nothing_of_it() -> None:
 
 def test_public_names_are_pinned() -> None:
     assert quarterdeck.__all__ == [
-        "Crew", "InputError", "JournalError", "Member", "ModelError", "QuarterdeckError", "Rejected", "Result",
-        "SpecError", "TaskResult", "ToolError", "__version__",
+        "Crew", "Gate", "Member", "Memory", "ModelError", "QuarterdeckError", "Rejected", "Result", "SpecError",
+        "ToolError", "__version__", "tool",
     ]  # fmt: skip
     assert len(quarterdeck.__all__) <= 12
     for name in set(quarterdeck.__all__) - {"Member"}:

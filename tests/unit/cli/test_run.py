@@ -67,8 +67,8 @@ def test_a_priced_run_shows_its_cost(cli: Any, workspace: Path, script: Callable
     price = Price.per_million(1, 1)
     model = script(HELLO, price=price)
     model.price = price
-    done = cli("run", "hello", "--set", "limits.usd=1")
-    assert done.code == 0 and "limits $1.00" in done.out and "$0.0" in done.out.splitlines()[-2]
+    done = cli("run", "hello", "--set", "limits.usd=1.125")
+    assert done.code == 0 and "limits $1.125" in done.out and "$0.0" in done.out.splitlines()[-2]
 
 
 def test_a_failed_run_says_why_and_how_to_go_on(cli: Any, workspace: Path, script: Callable[..., Any]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.unit.engine.conftest import MakeCrew
 
 from quarterdeck.engine.crew import Crew
 from quarterdeck.errors import InputError, JournalError
-from quarterdeck.journal.events import Event, TaskEnded
+from quarterdeck.journal.events import Event, TaskEnded, TextArrived
+from quarterdeck.models.port import ModelReply, ModelRequest, Usage
 from quarterdeck.testing import ScriptedModel, delay, error, hang, stream, text
 from quarterdeck.testing.catalog import ScriptedCatalog
 
@@ -154,3 +156,26 @@ def test_wrong_inputs_are_explained_before_anything_runs(make_crew: MakeCrew, gi
         crew.kickoff(given)
     assert said in str(wrong.value) and "Nothing was run." in str(wrong.value)
     assert not Path(crew.workspace.root / "journal.db").exists()
+
+
+async def test_the_first_word_is_heard_before_the_second_is_written(make_crew: MakeCrew) -> None:
+    heard = asyncio.Event()
+
+    class Halting:
+        """Writes a word, and the next one only when somebody has heard the first."""
+
+        async def answer(self, request: ModelRequest, on_text: Any = None) -> ModelReply:
+            on_text("Seven ")
+            await asyncio.wait_for(heard.wait(), 5)
+            on_text("ships.")
+            return ModelReply("Seven ships.", usage=Usage(5, 2), cost_usd=Decimal(0), model=request.model)
+
+        async def close(self) -> None:
+            pass
+
+    texts = []
+    async for event in make_crew(cast(ScriptedModel, Halting()), {"ask": {}}).stream():
+        if isinstance(event, TextArrived):
+            texts.append(event.text)
+            heard.set()
+    assert texts == ["Seven ", "ships."]

@@ -266,7 +266,6 @@ async def test_a_projection_and_a_cap_keep_the_window_small_and_lose_nothing(tmp
         """Ask."""
         return {"a": 1}
 
-
     read = load_module(Path(__file__).parents[3] / "tools" / "artifacts.py", Path()).read
     tools = {"desk.few": few, "desk.all": all_, "desk.broken": broken, "artifacts.read": read}
     async with trial(tmp_path, tools) as run:

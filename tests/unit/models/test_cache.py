@@ -222,3 +222,16 @@ def _stages_of(stage: Any) -> Iterator[Any]:
     while stage is not None:
         yield stage
         stage = getattr(stage, "_proceed", None)
+
+
+@pytest.mark.parametrize(("more", "calls"), [(600.0, 2), (0.0, 1)], ids=["more time", "no more time"])
+async def test_a_run_that_gave_up_for_lack_of_time_does_not_give_up_for_others(
+    begin: Begin, more: float, calls: int
+) -> None:
+    short, end = await begin(seconds=8.0), Slow(failure("rate_limited", 30.0))
+    cache = Cache(end, lambda _: None)
+    tasks = await settled(cache.complete(ask(), short), cache.complete(ask(), await begin(seconds=7.9 + more)))
+    end.go.set()
+    first, second = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, ModelError) and len(end.calls) == calls
+    assert isinstance(second, ModelReply if more else ModelError)

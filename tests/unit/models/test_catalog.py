@@ -10,7 +10,8 @@ import pytest
 from quarterdeck.errors import ModelError
 from quarterdeck.models.catalog import Catalog
 from quarterdeck.models.litellm_provider import LiteLLMProvider
-from quarterdeck.models.prices import FREE, Price
+from quarterdeck.models.port import Usage
+from quarterdeck.models.prices import FREE, Price, cost
 from quarterdeck.spec.models import ModelsConfig, RateSpec, RoutingSpec
 
 OPENAI = "openai/gpt-4o-mini-2024-07-18"
@@ -101,6 +102,21 @@ def test_a_missing_key_says_what_to_do() -> None:
     error = refused(OPENAI)
     assert error.kind == "no_key"
     assert str(error) == "No key for openai: set OPENAI_API_KEY, or run on this machine with --model local."
+
+
+def test_a_declared_name_without_its_provider_is_refused_before_anything_is_asked() -> None:
+    entry = {"api_base": "http://127.0.0.1:1/v1", "price": {"input": 1, "output": 2}}
+    config = ModelsConfig.model_validate({"default": "house-model", "models": {"house-model": entry}})
+    with pytest.raises(ModelError, match="write openai/house-model") as caught:
+        Catalog(config, {}).resolve()
+    assert caught.value.kind == "no_model"
+
+
+def test_a_declared_price_may_say_what_cached_tokens_cost() -> None:
+    entry = {"api_base": "http://127.0.0.1:1/v1", "price": {"input": 1, "output": 2, "cached": 0.1}}
+    config = ModelsConfig.model_validate({"default": "openai/house", "models": {"openai/house": entry}})
+    price = Catalog(config, {}).price_of("openai/house")
+    assert cost(price, Usage(1_000_000, 0, 900_000)) == Decimal("0.19")
 
 
 async def test_providers_are_shared_until_closed() -> None:

@@ -156,7 +156,7 @@ async def test_cut_off_and_filtered_answers(loopback_model: OpenAIServer) -> Non
         assert (await model.answer(ask())).finish == "length"
         with pytest.raises(ModelError) as caught:
             await model.answer(ask())
-    assert caught.value.kind == "refused"
+    assert (caught.value.kind, caught.value.billed) == ("refused", True)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -247,7 +247,7 @@ async def test_cancelling_ends_the_request(loopback_model: OpenAIServer, streame
 
 
 async def test_a_stream_that_falls_silent_times_out(loopback_model: OpenAIServer) -> None:
-    loopback_model.script(HttpAnswer("a b c", hang=True))
+    loopback_model.script(HttpAnswer("a b c", stall=2))
     async with provider(loopback_model, idle_seconds=0.2) as model:
         with pytest.raises(ModelError) as caught:
             await model.answer(ask(), lambda text: None)

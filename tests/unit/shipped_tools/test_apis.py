@@ -223,7 +223,22 @@ def test_references_to_other_documents_are_not_followed() -> None:
     assert operations(document)[0] == [] and "another document" in operations(document)[1]["a"]
 
 
-KEYS = st.sampled_from(["get", "parameters", "$ref", "schema", "name", "in", "paths", "/a", "a", "requestBody"])
+KEYS = st.sampled_from(
+    [
+        "get",
+        "parameters",
+        "$ref",
+        "schema",
+        "name",
+        "in",
+        "paths",
+        "/a",
+        "a",
+        "requestBody",
+        "content",
+        "application/json",
+    ]
+)
 PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
 
 

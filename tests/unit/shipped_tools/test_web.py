@@ -181,5 +181,5 @@ async def test_slack_gets_one_plain_message(site: Site, tmp_path: Path, monkeypa
 def test_what_the_tools_say_of_themselves() -> None:
     fetch, search, post = (SHIPPED[name].manifest for name in ("web.fetch", "web.search", "slack.post"))
     assert (fetch.effect, fetch.sinks, fetch.trusted) == ("read", {"url": "url"}, False)
-    assert (search.effect, search.sinks, search.trusted) == ("read", {}, False)
-    assert (post.effect, post.idempotent) == ("external", False)
+    assert (search.effect, search.sinks, search.trusted) == ("read", {"query": "other"}, False)
+    assert (post.effect, post.sinks, post.idempotent) == ("external", {"text": "other"}, False)
