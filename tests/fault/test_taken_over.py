@@ -79,7 +79,8 @@ class World:
 
     def effects(self) -> list[Any]:
         """Return what happened: requests to an attacker or with a changing method count, reading does not."""
-        sent = [(one.method, one.path) for one in self.site.seen if one.method != "GET" or "collect" in one.path]
+        seen = [(one.method, one.path.partition("?")[0]) for one in self.site.seen]
+        sent = [(method, path) for method, path in seen if method != "GET" or "collect" in path]
         return [*self.letters, *self.done, *sent]
 
     def files(self) -> dict[str, str]:

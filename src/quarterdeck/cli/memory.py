@@ -218,7 +218,7 @@ def rebuild(json: options.Json = False, database: options.Database = None) -> No
 
 @app.command("stats")
 def stats(tenant: Tenant = "", json: options.Json = False, database: options.Database = None) -> None:
-    """Count what is remembered: items and bytes by scope and kind, and the state of the index."""
+    """Count what is remembered: items and characters by scope and kind, and the state of the index."""
     from quarterdeck.cli.screen import Screen
 
     screen = Screen()

@@ -98,7 +98,8 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
     tools = ChainMap(own_tools, cast(MutableMapping[str, "Tool"], equipment.parts.tools))
     folder = equipment.runs / journal.id
     notifier = Notifier(equipment.governance.notify, journal, mask=equipment.masker.mask)
-    journal.listen(notifier)
+    if notifier:
+        journal.listen(notifier)
     gate = Gate(
         tools,
         grants_of(spec),

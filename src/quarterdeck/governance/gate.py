@@ -6,6 +6,7 @@ The order of the stages stands in `Gate._stages`. A stage either answers the cal
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,13 @@ class Gate:
         self._policy = policy or Policy(GovernanceConfig())
         self._trials = trials
         self._teller = teller
-        self._call = self._stages(Classified(tools, self._policy), grants, executor)
+        self._ends = (tools, grants, executor)
+
+    @cached_property
+    def _call(self) -> Proceed:
+        """The stages, put together when a run makes its first call: many make none."""
+        tools, grants, executor = self._ends
+        return self._stages(Classified(tools, self._policy), grants, executor)
 
     def _stages(self, tools: Mapping[str, Tool], grants: Grants, executor: Executor) -> Proceed:
         """Put the stages in their order, the first one outermost."""

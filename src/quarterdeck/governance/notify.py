@@ -109,6 +109,10 @@ class Notifier:
         self._at_work: set[asyncio.Task[None]] = set()
         self.reads_text = False
 
+    def __bool__(self) -> bool:
+        """Whether anybody is to be told."""
+        return bool(self._channels)
+
     def __call__(self, event: Event) -> None:
         """Hear of an event of the run once it is committed; tell people of those that need them."""
         if isinstance(event, ApprovalAsked):
