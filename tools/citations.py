@@ -6,7 +6,6 @@ receipts show were really read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from quarterdeck.tools.evidence import Evidence
 from quarterdeck.tools.quoting import find_quote, gives_orders, is_long_enough, paragraph_around
 from quarterdeck.tools.recollection import look_up, same_question
 from quarterdeck.tools.support import unsupported
+from quarterdeck.tools.wording import key_of, markdown, place, sentences_of, short, without_marks
 
 __all__: list[str] = []
 
@@ -27,7 +27,6 @@ MAX_QUESTIONS = 3
 MAX_FACTS = 3
 MAX_SENTENCES = 12
 MAX_PASSAGES = 60
-_MARKS = re.compile(r"\s*\[\s*F?\d{1,3}(?:\s*,\s*F?\d{1,3})*\s*\]|\s*\(\s*F\d{1,3}(?:\s*,\s*F\d{1,3})*\s*\)")
 _QUESTION_SCHEMA: JsonDict = {"type": "string", "minLength": 8, "maxLength": 160}
 _STRICT_SCHEMA = ConfigDict(json_schema_extra={"additionalProperties": False})
 
@@ -222,8 +221,8 @@ def questions_are_different(output: Questions, evidence: Evidence) -> Questions:
     """
     kept: dict[str, str] = {}
     for question in output.questions:
-        if _key(question) and not gives_orders(question):
-            kept.setdefault(_key(question), " ".join(question.split()))
+        if key_of(question) and not gives_orders(question):
+            kept.setdefault(key_of(question), " ".join(question.split()))
     if not kept:
         raise Rejected("Ask at least one question.")
     return Questions(questions=list(kept.values())[:MAX_QUESTIONS])
@@ -242,7 +241,7 @@ def quotes_are_verbatim(output: Facts, evidence: Evidence) -> Facts:
     for fact in output.facts[:MAX_FACTS]:
         checked = _checked(fact, passages)
         if isinstance(checked, str):
-            refused.append(f'"{_short(fact.quote)}": {checked}')
+            refused.append(f'"{short(fact.quote)}": {checked}')
         else:
             kept.setdefault(checked.quote.lower(), checked)
     evidence.notes += [f"quote refused: {reason}" for reason in refused]
@@ -258,7 +257,7 @@ def _checked(fact: Fact, passages: dict[str, dict[str, str]]) -> Fact | str:
             break
     else:
         return "stands in no passage that was read"
-    if not is_long_enough(quote) or _key(quote) == _key(passages[source].get("heading", "")):
+    if not is_long_enough(quote) or key_of(quote) == key_of(passages[source].get("heading", "")):
         return "too short to prove anything"
     if gives_orders(paragraph_around(quote, passages[source]["text"])) or gives_orders(fact.claim):
         return "speaks to the reader as an instruction, and documents are data"
@@ -278,12 +277,12 @@ def verdicts(evidence: Evidence) -> Verdicts:
     A question without a fact never is, nor is one without a judgement.
     """
     said = {
-        _key(str(entry["item"])): (entry.get("output") or {}).get("answered") == "yes"
+        key_of(str(entry["item"])): (entry.get("output") or {}).get("answered") == "yes"
         for entry in evidence.outputs.get("judge") or []
     }
-    said |= {_key(entry["item"]): True for entry in _known(evidence)}
+    said |= {key_of(entry["item"]): True for entry in _known(evidence)}
     found = [
-        Verdict(question=question, answered=bool(facts) and said.get(_key(question), False))
+        Verdict(question=question, answered=bool(facts) and said.get(key_of(question), False))
         for question, facts in gathered(evidence)
     ]
     open_ones = [verdict.question for verdict in found if not verdict.answered]
@@ -310,14 +309,14 @@ def sentences_are_supported(output: Report, evidence: Evidence) -> Report:
     for written in output.sentences:
         named = [name for name in dict.fromkeys(written.facts) if name in facts]
         support = [part for name in named for part in (facts[name].quote, facts[name].heading)]
-        for text in _sentences(_without_marks(written.text)):
+        for text in sentences_of(without_marks(written.text)):
             reason = unsupported(text, support, context=questions) if named else "names no fact"
             if not reason and gives_orders(text):
                 reason = "is an instruction"
             if reason:
                 removed.append(f"{text} ({reason})")
-            elif _key(text) not in kept:
-                kept[_key(text)] = Sentence(text=text, facts=named)
+            elif key_of(text) not in kept:
+                kept[key_of(text)] = Sentence(text=text, facts=named)
     evidence.notes += [f"removed as unsupported: {text}" for text in removed]
     if facts and not kept:
         evidence.notes.append("no sentence was supported; the report is the facts as they stand")
@@ -328,11 +327,6 @@ def sentences_are_supported(output: Report, evidence: Evidence) -> Report:
     if not title or gives_orders(title) or unsupported(title, words, share=0.0):
         title = topic[:200]
     return Report(title=title, sentences=list(kept.values()), removed=removed)
-
-
-def _sentences(text: str) -> list[str]:
-    """Return the sentences of a text; a full stop within a number or before a small letter ends none."""
-    return [part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'])", text) if part]
 
 
 def render_report(evidence: Evidence) -> str:
@@ -374,21 +368,21 @@ def render(
     if not sentences:
         sentences = [Sentence(text=fact.claim, facts=[name]) for name, fact in facts.items()]
     open_ones = [question for question, own in found if not own or (verdicts and question in verdicts.unanswered)]
-    parts = [f"# {_markdown((report.title if report else '') or title)}"]
+    parts = [f"# {markdown((report.title if report else '') or title)}"]
     marks: dict[str, int] = {}
     parts += _paragraphs(sentences, facts, found, marks) or ["The sources answer none of the questions."]
     if marks:
         cited = [(mark, facts[name]) for name, mark in marks.items()]
-        lines = [f'- [{mark}] {place(fact.source)}: "{_markdown(fact.quote)}"' for mark, fact in cited]
+        lines = [f'- [{mark}] {place(fact.source)}: "{markdown(fact.quote)}"' for mark, fact in cited]
         parts += ["## Sources", "\n".join(lines)]
     since = [(mark, known.get(_asked(facts[name], found))) for name, mark in marks.items()]
     if lines := [f"- [{mark}]: found by a run of {day}, and looked up again" for mark, day in since if day]:
         parts += ["## Known from earlier runs", "\n".join(lines)]
     if open_ones:
-        parts += ["## Not answered by the sources", "\n".join(f"- {_markdown(question)}" for question in open_ones)]
+        parts += ["## Not answered by the sources", "\n".join(f"- {markdown(question)}" for question in open_ones)]
     removed = [*(report.removed if report else []), *notes]
     if removed:
-        parts += ["## Removed as unsupported", "\n".join(f"- {_markdown(text)}" for text in removed[:60])]
+        parts += ["## Removed as unsupported", "\n".join(f"- {markdown(text)}" for text in removed[:60])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -407,7 +401,7 @@ def _paragraphs(
             paragraphs.append([])
             before = about
         cited = "".join(f"[{marks.setdefault(name, len(marks) + 1)}]" for name in named)
-        paragraphs[-1].append(f"{_markdown(sentence.text)} {cited}")
+        paragraphs[-1].append(f"{markdown(sentence.text)} {cited}")
     return [" ".join(paragraph) for paragraph in paragraphs]
 
 
@@ -415,35 +409,6 @@ def _asked(fact: Fact, found: list[tuple[str, list[Fact]]]) -> str:
     return next((question for question, own in found if fact in own), "")
 
 
-def place(source: str) -> str:
-    """Return a source as people say it: `wind.md:12-15` is `wind.md, lines 12-15`."""
-    match = re.fullmatch(r"(.*):(p(?!ar)|par)?(\d+)(-\d+)?(?:\.\d+)?", source)
-    if match is None:
-        return _markdown(source)
-    unit = {"p": "page", "par": "paragraph"}.get(match[2] or "", "line")
-    return f"{_markdown(match[1])}, {unit}{'s' if match[4] else ''} {match[3]}{match[4] or ''}"
-
-
-def _markdown(text: str) -> str:
-    """Return a document's or a model's words so that Markdown shows them and does nothing else: no link, no image."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\[\]<`]|^[#>+-])", r"\\\1", flat)
-
-
 def _last_with(outputs: dict[str, Any], key: str) -> dict[str, Any] | None:
     """Return the latest output that has a field, whatever its task is called."""
     return next((out for out in reversed(list(outputs.values())) if isinstance(out, dict) and key in out), None)
-
-
-def _without_marks(text: str) -> str:
-    """Return a sentence without the fact names and marks that models like to write into it."""
-    return " ".join(_MARKS.sub("", text).split())
-
-
-def _key(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(" .?!")
-
-
-def _short(text: str, length: int = 80) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 3]}..."
