@@ -81,3 +81,15 @@ async def test_what_goes_along_alone_is_committed_when_the_run_is_let_go(tmp_pat
         )
         assert count == 1
         assert store.verify(journal.id) is None
+
+
+async def test_a_fork_does_not_take_over_that_its_parent_waited(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/journal.db") as store:
+        async with await start(store) as journal:
+            await journal.append(Decision(path="a", what="x", why="y"))
+            await journal.wait(RunWaiting(code="limit_usd", evidence="all spent"))
+        async with await RunJournal.resume(store, journal.id) as again:
+            await again.append(Decision(path="b", what="x", why="y"))
+        async with await RunJournal.fork(store, journal.id, "b", {}) as fork:
+            pass
+        assert [row.kind for row in store.events(fork.id)] == ["run.started", "run.forked", "decision"]
