@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from quarterdeck.engine.equipment import Equipment, equip
 from quarterdeck.engine.inputs import check_inputs
 from quarterdeck.engine.limits import check_raise, checked_tenant, limits_of
 from quarterdeck.engine.member import crewai_classes
-from quarterdeck.engine.recorded import crew_of
+from quarterdeck.engine.recorded import crew_of, own_version
 from quarterdeck.engine.route import models_of
 from quarterdeck.engine.run import carry_out
 from quarterdeck.errors import JournalError
@@ -88,6 +88,7 @@ class Crew:
         self._parts = parts
         self._equipment: Equipment | None = None
         self._store: Store | None = None
+        self._written: tuple[CrewSpec, dict[str, Any], str] | None = None
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, workspace: Workspace | None = None, **settings: Any) -> Crew:
@@ -147,14 +148,14 @@ class Crew:
         checked = self._masker.data(check_inputs(self.spec, inputs or {}, self.workspace.root))
         equipment = self._prepare(model)
         dial = equipment.dial(self.autonomy, self.spec.autonomy)
-        declared = self.spec.model_dump(mode="json")
+        declared, spec_hash = self._declared()
         journal = await RunJournal.start(
             self.store,
             crew=self.spec.crew,
             spec={"crew": declared, "model": model, "autonomy": dial, "user": self.user},
             inputs=checked,
-            spec_hash=fingerprint(declared),
-            version=_version(),
+            spec_hash=spec_hash,
+            version=own_version(),
             tenant=self.tenant,
         )
         return await self._carry_out(checked, model, dial, journal, equipment, listener)
@@ -328,6 +329,13 @@ class Crew:
         finally:
             await self.aclose()
 
+    def _declared(self) -> tuple[dict[str, Any], str]:
+        """Return the crew as JSON-able data and what identifies it; made once, though a crew may run often."""
+        if self._written is None or self._written[0] is not self.spec:
+            declared = self.spec.model_dump(mode="json")
+            self._written = (self.spec, declared, fingerprint(declared))
+        return self._written[1:]
+
     def _prepare(self, model: str) -> Equipment:
         """Resolve everything that a run needs before it starts, so that a mistake costs nothing."""
         if self._equipment is None:
@@ -389,10 +397,3 @@ class Crew:
             return await carry_out(spec, inputs, model, journal, equipment)
         finally:
             await journal.close()
-
-
-@cache
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("quarterdeck")

@@ -45,7 +45,6 @@ class CrewAI:
             name=work.task,
             description=work.description or work.task,
             expected_output=work.expected_output or "The result.",
-            agent=member,
         )
         outcome: list[Outcome] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.engine.graph import span
@@ -28,30 +29,34 @@ async def run_tasks(run: RunScope) -> None:
         LimitReached: The run's time is up.
         Cancelled: The run was cancelled.
         Waiting: A person has to answer; what ran beside it has been let finish first.
-        Waiting: A person has to answer; what was running beside it has been let finish first.
         JournalError: Something could not be recorded.
     """
     needs = dependencies(run.spec)
     pending = dict.fromkeys(run.spec.tasks)
     running: dict[asyncio.Task[TaskResult], str] = {}
     waits: list[Waiting] = []
+
+    async def settle(name: str, work: Awaitable[TaskResult]) -> None:
+        try:
+            run.results[name] = await work
+        except Waiting as waiting:
+            waits.append(waiting)
+            return
+        pending.update(dict.fromkeys(await _go_back(name, run, needs)))
+
     try:
         while running or (pending and not waits):
-            for name in [name for name in pending if _done(run, pending, running).issuperset(needs[name])]:
-                if waits or len(running) >= run.spec.concurrency:
-                    break
+            ready = [] if waits else _ready(run, pending, running, needs)
+            for name in ready:
                 del pending[name]
+            if len(ready) == 1 and not running:  # nothing can run beside it, so it needs no asyncio task of its own
+                await settle(ready[0], _perform(ready[0], needs[ready[0]], run))
+                continue
+            for name in ready:
                 running[asyncio.create_task(_perform(name, needs[name], run), name=name)] = name
             finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(finished, key=lambda task: list(run.spec.tasks).index(running[task])):
-                name = running.pop(task)
-                try:
-                    run.results[name] = task.result()
-                except Waiting as waiting:
-                    waits.append(waiting)
-                    continue
-                again = await _go_back(name, run, needs)
-                pending.update(dict.fromkeys(again))
+                await settle(running.pop(task), task)
     finally:
         for task in running:
             task.cancel()
@@ -60,8 +65,16 @@ async def run_tasks(run: RunScope) -> None:
         raise waits[0]
 
 
-def _done(run: RunScope, pending: dict[str, None], running: dict[asyncio.Task[TaskResult], str]) -> set[str]:
-    return set(run.results) - pending.keys() - set(running.values())
+def _ready(
+    run: RunScope,
+    pending: dict[str, None],
+    running: dict[asyncio.Task[TaskResult], str],
+    needs: dict[str, tuple[str, ...]],
+) -> list[str]:
+    """Return the tasks that can start now, as many as may run at once."""
+    done = set(run.results) - pending.keys() - set(running.values())
+    ready = [name for name in pending if done.issuperset(needs[name])]
+    return ready[: run.spec.concurrency - len(running)]
 
 
 async def _perform(name: str, needs: tuple[str, ...], run: RunScope) -> TaskResult:

@@ -7,6 +7,7 @@ that whoever loses the lock cannot write either.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -55,7 +56,7 @@ class FileHolds:
     """
 
     def __init__(self, database: Path) -> None:
-        self._folder = database.with_name(f"{database.name}-holds")
+        self._folder = str(database.with_name(f"{database.name}-holds"))
         self._mine: dict[str, int] = {}
 
     async def take(self, lane: Lane) -> None:
@@ -65,10 +66,9 @@ class FileHolds:
             RunBusy: Somebody else works on it.
             JournalError: The folder cannot be written.
         """
-        path = self._folder / lane.run_id
+        path = self._file(lane.run_id)
         try:
-            self._folder.mkdir(exist_ok=True)
-            descriptor = _lock(path)
+            descriptor = self._first_lock(path)
             for _ in range(_ATTEMPTS):
                 if descriptor is not None:
                     break
@@ -89,12 +89,23 @@ class FileHolds:
         descriptor = self._mine.pop(lane.run_id, None)
         if descriptor is not None:
             # removed while it is still locked: whoever opened the old file finds that it is gone and opens it anew
-            (self._folder / lane.run_id).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file(lane.run_id))
             os.close(descriptor)
 
     def held(self, run_ids: Collection[str]) -> set[str]:
         """Return those of the runs that some process holds now."""
-        return {run_id for run_id in run_ids if run_id in self._mine or _is_locked(self._folder / run_id)}
+        return {run_id for run_id in run_ids if run_id in self._mine or _is_locked(self._file(run_id))}
+
+    def _first_lock(self, path: str) -> int | None:
+        try:
+            return _lock(path)
+        except FileNotFoundError:
+            os.makedirs(self._folder, exist_ok=True)
+            return _lock(path)
+
+    def _file(self, run_id: str) -> str:
+        return f"{self._folder}{os.sep}{run_id}"
 
 
 class ServerHolds:
@@ -162,7 +173,7 @@ class ServerHolds:
         return {run_id for run_id in run_ids if _halves(_key(run_id)) in locked}
 
 
-def _lock(path: Path) -> int | None:
+def _lock(path: str) -> int | None:
     """Return a descriptor that holds the lock, or None when somebody else has it."""
     for _ in range(_ATTEMPTS):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -182,7 +193,7 @@ def _lock(path: Path) -> int | None:
     return None
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(path: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -196,10 +207,10 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _locker(path: Path) -> int | None:
+def _locker(path: str) -> int | None:
     """Return the process that holds the lock, where the system tells: a written file would cost 0.1 ms a run."""
     try:
-        inode = str(path.stat().st_ino)
+        inode = str(os.stat(path).st_ino)
         locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
         return next((int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")), None)
     except (OSError, ValueError, IndexError):

@@ -6,12 +6,17 @@ import re
 import secrets
 
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0/o, 1/i/l, u: ids are read aloud and typed
+LENGTH = 8
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def new_id() -> str:
     """Return a new id of eight characters."""
-    return "".join(secrets.choice(LETTERS) for _ in range(8))
+    number, letters = secrets.randbelow(len(LETTERS) ** LENGTH), ""
+    for _ in range(LENGTH):
+        number, letter = divmod(number, len(LETTERS))
+        letters += LETTERS[letter]
+    return letters
 
 
 def checked_id(run_id: str) -> str:

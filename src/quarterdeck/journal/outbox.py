@@ -13,6 +13,7 @@ from quarterdeck.errors import JournalError
 from quarterdeck.journal.chain import link
 from quarterdeck.journal.record import to_json
 from quarterdeck.journal.rows import event_row, masked, walk, with_body
+from quarterdeck.journal.signature import signed
 from quarterdeck.journal.writer import Write
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Outbox:
         self._listeners = listeners
         self._noted: list[_Entry] = []  # in the chain already, but not queued yet
         self._along: list[tuple[str, Callable[[Connection], Any]]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.unsettled = 0
 
@@ -75,6 +77,7 @@ class Outbox:
             await asyncio.sleep(0.005)
         create, transition = self._without_secrets(create), self._without_secrets(transition)
         entries = self._enter(new, create=create is not None)
+        transition = signed(transition, self._writer.signer, self._lane.run_id, self._seq, self._head)
         committed: asyncio.Future[None] = self._lane.loop.create_future()
         self._submit(entries, committed, create=create, transition=transition)
         await committed
@@ -129,8 +132,8 @@ class Outbox:
         return event_row(self._lane.run_id, self._seq, event, body, previous, self._head)
 
     def _expect_submit(self) -> None:
-        if len(self._noted) + len(self._along) == 1:
-            self._lane.loop.call_later(PATIENCE_SECONDS, self._submit_waiting)
+        if self._timer is None:
+            self._timer = self._lane.loop.call_later(PATIENCE_SECONDS, self._submit_waiting)
 
     def _submit_waiting(self) -> None:
         if (self._noted or self._along) and self._lane.failure is None:
@@ -147,6 +150,9 @@ class Outbox:
         create: dict[str, Any] | None = None,
         transition: dict[str, Any] | None = None,
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         entries, self._noted = [*self._noted, *entries], []
         along, self._along = self._along, []
 

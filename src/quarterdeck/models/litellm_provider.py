@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from quarterdeck import vendors
@@ -25,6 +26,8 @@ from quarterdeck.models.litellm_messages import (
     tools_out,
     usage_in,
 )
+from quarterdeck.models.litellm_unpriced import unpriced
+from quarterdeck.models.litellm_vectors import scores_of, vectors_of
 from quarterdeck.models.live import check_live
 from quarterdeck.models.port import ModelReply, Usage
 from quarterdeck.models.prices import Price, cost
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from quarterdeck.models.port import ModelRequest, OnText
 
 MAX_REPLY_CHARS = 4_000_000
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+T = TypeVar("T")
 _VENDOR = r"litellm(\.|$)"
 _SCHEMA_BESIDE_TOOLS = frozenset({"openai", "azure"})  # elsewhere LiteLLM turns a schema into a forced tool call
 
@@ -104,11 +109,13 @@ class LiteLLMProvider:
         arguments = self._arguments(request, names, secret)
         chunks: list[Any] = []
         try:
-            with _quiet(litellm):
+            with _quiet(litellm) as alone:
+                if alone:
+                    arguments = unpriced(litellm, arguments | ({} if on_text is None else STREAMED))
                 if on_text is None:
                     response = await litellm.acompletion(**arguments)
                 else:
-                    response = await self._stream(litellm, arguments, on_text, chunks)
+                    response = await self._stream(litellm, arguments | STREAMED, on_text, chunks)
         except ModelError:
             raise
         except Exception as error:
@@ -130,23 +137,28 @@ class LiteLLMProvider:
         Raises:
             ModelError: The call failed; `kind` says how.
         """
+        vectors, usage = await self._once(partial(vectors_of, texts=texts), "embedding")
+        return vectors, usage, cost(self.price, usage)
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> tuple[list[float], Usage, Decimal | None]:
+        """Ask a reranker once; returns how well each text answers the query, in their order, else as `embed`."""
+        scores, usage, requests = await self._once(partial(scores_of, query=query, texts=texts), "ranking of texts")
+        return scores, usage, cost(self.price, usage, requests)
+
+    async def _once(self, ask: Callable[[ModuleType, dict[str, Any]], Awaitable[T]], what: str) -> T:
+        """Ask a model that does not chat, and say of what went wrong what it was."""
         check_live(self._name)
         key, secret = self._key()
         litellm = self._vendor = self._vendor or _litellm()
         _silence_warnings()
         _join(self)
-        arguments = {"model": self.model, "input": list(texts), "encoding_format": "float", **self._place(secret)}
         try:
             with _quiet(litellm):
-                response = await litellm.aembedding(**arguments)
-            rows = sorted(response.data, key=lambda row: row["index"])
-            vectors = [[float(number) for number in row["embedding"]] for row in rows]
+                return await ask(litellm, {"model": self.model, **self._place(secret)})
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{self._name} answered with something that is no embedding.", "malformed") from error
+            raise ModelError(f"{self._name} answered with something that is no {what}.", "malformed") from error
         except Exception as error:
             raise explain(error, Target(self._name, self._provider, self._api_base, key), secret) from error
-        usage = usage_in(getattr(response, "usage", None))
-        return vectors, usage, cost(self.price, usage)
 
     async def close(self) -> None:
         """Leave this event loop; the last provider to leave closes the connections that LiteLLM holds in it."""
@@ -191,7 +203,7 @@ class LiteLLMProvider:
     async def _stream(self, litellm: ModuleType, arguments: dict[str, Any], on_text: OnText, chunks: list[Any]) -> Any:
         size = 0
         patience = self._first_token_seconds
-        opening = litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
+        opening = litellm.acompletion(**arguments)
         stream = await self._unless_silent(opening, patience)
         try:
             pieces = aiter(stream)
@@ -270,6 +282,7 @@ def _litellm() -> ModuleType:
     if not litellm.suppress_debug_info:
         litellm.suppress_debug_info = True
         litellm.telemetry = False
+        litellm.DEFAULT_MAX_RETRIES = 0  # its embedding takes the 0 it is given for nothing given
         if "LITELLM_LOG" not in os.environ:
             for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -288,18 +301,27 @@ def _silence_warnings() -> None:
 
 
 @contextmanager
-def _quiet(litellm: ModuleType) -> Iterator[None]:
-    """Spare LiteLLM's success log, a tenth of its CPU and a task that outlives the call, unless it has listeners."""
-    if litellm.callbacks or litellm.success_callback or litellm._async_success_callback:
-        yield
+def _quiet(litellm: ModuleType) -> Iterator[bool]:
+    """Spare LiteLLM's success log, a tenth of its CPU and a task that outlives the call; not if it has listeners.
+
+    Yields whether nobody listens to LiteLLM.
+    """
+    if _has_listeners(litellm):
+        yield False
         return
     from litellm._internal_context import is_internal_call
 
     token = is_internal_call.set(True)
     try:
-        yield
+        yield True
     finally:
         is_internal_call.reset(token)
+
+
+def _has_listeners(litellm: ModuleType) -> bool:
+    """Return whether the program wants to hear of calls; Gemini's module enters a cache that is not there."""
+    listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
+    return litellm.cache is not None or any(one != "cache" for one in listeners)
 
 
 def _says_something(chunk: Any) -> bool:
