@@ -12,13 +12,16 @@ from quarterdeck.tools.manifest import tool
 __all__ = ["compute"]
 
 
-@tool(effect="read", owner="quarterdeck", sinks={}, trusted=False)
+@tool(effect="read", owner="quarterdeck", sinks={}, trusted=False, isolated=False)
 def compute(expression: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]) -> dict[str, Any]:
-    """Compute an expression in decimal numbers, to 50 digits; `exact` says whether something was rounded.
+    """Compute an expression to 50 decimal digits, instead of in your head; `exact` says whether something was rounded.
 
     Args:
         expression: Numbers, + - * / // % ** and parentheses; abs, round, floor, ceil, sqrt, exp, ln, log10, min, max,
             sum, mean; pi and e. For example round(1182 * 1.19 / 12, 2).
+
+    Returns:
+        `value` and `exact`.
     """
     value, exact = calculate(expression)
     return {"value": value, "exact": exact}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
 
 from quarterdeck.errors import ToolError
-from quarterdeck.tools.gitrun import run_plainly
+from quarterdeck.tools.confined import Root
+from quarterdeck.tools.gitrun import Repository, repository
 from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.tool import ToolContext
 
@@ -26,13 +28,21 @@ HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)")
 def changes(context: ToolContext) -> list[dict[str, Any]]:
     """Show the code under review, each line with its number: the changes of a git checkout, else the files.
 
-    In a git checkout these are the changes that are not committed, or those of the last commit if there are none.
+    In a git checkout these are the changes that are not committed, or those of the last commit if there are none. A
+    checkout that the git tools do not trust is shown as files.
 
     Returns:
         A list of `{file, lines}`, bounded in size.
     """
     folder = Path(context.inputs["code"])
-    shown = _changed(folder) if (folder / ".git").exists() and not _has_filters(folder) else _whole(folder)
+    with contextlib.ExitStack() as held:
+        try:
+            root = held.enter_context(Root.open(folder.resolve(), "code"))
+            git = held.enter_context(repository(root, ""))
+        except ToolError:
+            shown = _whole(folder)
+        else:
+            shown = _changed(git)
     if not shown:
         raise ToolError(f"There is no code to review in {folder.name}.")
     return _bounded(shown)
@@ -40,12 +50,15 @@ def changes(context: ToolContext) -> list[dict[str, Any]]:
 
 @tool(effect="read", owner="quarterdeck", sinks={})
 def read(file: str, first: int, last: int, context: ToolContext) -> str:
-    """Read some lines of one file under review, with their numbers.
+    """Read some lines of one file under review, with their numbers. Use it to see more than the changes.
 
     Args:
         file: The file's path, as `code.changes` shows it.
         first: The first line, counted from 1.
         last: The last line; at most 200 lines are read.
+
+    Returns:
+        The lines, each with its number.
     """
     folder = Path(context.inputs["code"]).resolve()
     path = (folder / file).resolve()
@@ -56,8 +69,8 @@ def read(file: str, first: int, last: int, context: ToolContext) -> str:
     return _numbered(lines[first - 1 : min(last, first + 199)], first)
 
 
-def _changed(folder: Path) -> dict[str, str]:
-    diff = _diff(folder, "HEAD") or _diff(folder, "HEAD~1", "HEAD")
+def _changed(git: Repository) -> dict[str, str]:
+    diff = _diff(git, "HEAD") or _diff(git, "HEAD~1", "HEAD")
     shown: dict[str, list[str]] = {}
     file, number = "", 0
     for line in diff.splitlines():
@@ -71,18 +84,9 @@ def _changed(folder: Path) -> dict[str, str]:
     return {file: "\n".join(lines) for file, lines in shown.items()}
 
 
-def _has_filters(folder: Path) -> bool:
-    """Say whether the checkout itself configures filters: git would run them to compare files, and has no switch."""
-    scopes = _git(folder, "config", "--show-scope", "--get-regexp", r"^filter\.").splitlines()
-    return any(line.startswith(("local", "worktree")) for line in scopes)
-
-
-def _diff(folder: Path, *commits: str) -> str:
-    return _git(folder, "diff", *commits, "--no-ext-diff", "--no-textconv", "--no-color", "--relative")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return run_plainly(str(folder), *arguments)
+def _diff(git: Repository, *commits: str) -> str:
+    shown = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
+    return git.git("diff", *shown, *commits, "--", allowed=(0, 128))  # 128: there is no such commit
 
 
 def _whole(folder: Path) -> dict[str, str]:

@@ -25,13 +25,16 @@ OUTLINED_ABOUT = 5
 OUTLINE_CHARACTERS = 160
 
 
-@tool(effect="read", owner="quarterdeck", sinks={})
+@tool(effect="read", owner="quarterdeck", sinks={}, isolated=False)
 def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) -> dict[str, Any]:
-    """List the documents: their names, kinds, sizes and titles, and which ones could not be read.
+    """List the documents: names, kinds, sizes and titles. It also says which ones could not be read.
 
     Args:
         context: The run that asks; filled in by the engine.
         page: Which hundred of them, counted from 1.
+
+    Returns:
+        `documents`, a hundred at once, with `pages` where there are more, and what was `not_read`.
     """
     library = _library(context)
     names = list(library.documents)
@@ -56,12 +59,15 @@ def list_(context: ToolContext, page: Annotated[int, Field(ge=1, le=1000)] = 1) 
     return found
 
 
-@tool(effect="read", owner="quarterdeck", sinks={})
+@tool(effect="read", owner="quarterdeck", sinks={}, isolated=False)
 def outline(context: ToolContext, about: Annotated[str, Field(max_length=1000)] = "") -> str:
-    """Show what the documents are about: a line a document, with its title, headings or how it begins.
+    """Show what the documents are about before you search: a line a document, with title, headings or its beginning.
 
     Args:
         about: Show the few documents that have most to say of this; empty for all.
+
+    Returns:
+        A line a document, at most 40.
     """
     documents = _library(context).documents
     names = list(documents)
@@ -79,31 +85,37 @@ def _line(name: str, document: Document) -> str:
     return f"{name}: {about}"[:OUTLINE_CHARACTERS]
 
 
-@tool(effect="read", owner="quarterdeck", sinks={})
+@tool(effect="read", owner="quarterdeck", sinks={}, isolated=False)
 def search(
     context: ToolContext,
     query: Annotated[str, Field(max_length=1000)],
     limit: Annotated[int, Field(ge=1, le=10)] = 3,
     page: Annotated[int, Field(ge=1, le=10)] = 1,
 ) -> list[dict[str, str]]:
-    """Search the documents for words and return the passages that match best, each with its source.
+    """Search the documents for words and return the passages that match best. Use their sources to quote them.
 
     Args:
         context: The run that asks; filled in by the engine.
         query: A few words that the passage should have.
         limit: How many passages to return.
         page: 2 for the next best ones, and so on.
+
+    Returns:
+        A list of `{source, heading, text}`.
     """
     return [_shown(passage) for passage in _library(context).search(query, limit, page)]
 
 
-@tool(effect="read", owner="quarterdeck", sinks={})
+@tool(effect="read", owner="quarterdeck", sinks={}, isolated=False)
 def read(context: ToolContext, source: Annotated[str, Field(max_length=500)]) -> list[dict[str, str]]:
     """Read one passage together with the passages before and after it.
 
     Args:
         context: The run that asks; filled in by the engine.
         source: The passage's source as search returned it, or a document's name for its beginning.
+
+    Returns:
+        A list of `{source, heading, text}`.
     """
     return [_shown(passage) for passage in _library(context).around(source)]
 

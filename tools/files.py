@@ -30,12 +30,15 @@ Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 @tool(effect="read", owner=OWNER, sinks={})
 def list_(context: ToolContext, path: Path = "", root: Where = OWN) -> list[dict[str, Any]]:
-    """List what stands in a folder, at most 500 entries.
+    """List what stands in a folder, at most 500 entries. Use it to find a path.
 
     Args:
         context: The run that asks; filled in by the engine.
         path: The folder; empty for the root itself.
         root: In which root.
+
+    Returns:
+        A list of `{name, kind, bytes}`.
     """
     with root_of(context, root) as opened:
         entries = opened.entries(path)
@@ -53,7 +56,7 @@ def read(
     last: Annotated[int, Field(ge=0)] = 0,
     root: Where = OWN,
 ) -> dict[str, Any]:
-    """Read lines of a text file, at most 400 at once; the result says how many there are.
+    """Read lines of a text file, at most 400 at once. The result says how many there are.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -61,6 +64,9 @@ def read(
         first: The first line, counted from 1.
         last: The last line; 0 for as many as can be read at once.
         root: In which root.
+
+    Returns:
+        `text`, with the lines that it is and how many `lines` the file has.
     """
     with root_of(context, root) as opened:
         lines = _text(opened, path).splitlines(keepends=True)
@@ -80,13 +86,16 @@ def read(
 
 @tool(effect="write", owner=OWNER, sinks=SINKS, idempotent=True, undo=restore, verify=written, projection=TOLD)
 def write(context: ToolContext, path: Path, content: Text, root: Where = OWN) -> dict[str, Any]:
-    """Write a text file; a file at this path is replaced, folders are made as needed.
+    """Write a text file. A file at this path is replaced, folders are made as needed.
 
     Args:
         context: The run that asks; filled in by the engine.
         path: The file.
         content: The whole text of the file.
         root: In which root.
+
+    Returns:
+        Where it was written, and how many bytes it has.
     """
     data = content.encode("utf-8", "replace")
     return receipt(root, transact(context, "files.write", root, path, lambda old: data), bytes=len(data))
@@ -94,13 +103,16 @@ def write(context: ToolContext, path: Path, content: Text, root: Where = OWN) ->
 
 @tool(effect="write", owner=OWNER, sinks=SINKS, idempotent=True, undo=restore, verify=written, projection=TOLD)
 def append(context: ToolContext, path: Path, content: Text, root: Where = OWN) -> dict[str, Any]:
-    """Add text at the end of a file that is there.
+    """Add text at the end of a file if it is there.
 
     Args:
         context: The run that asks; filled in by the engine.
         path: The file.
         content: The text to add, as it is.
         root: In which root.
+
+    Returns:
+        Where it was written, and how many bytes the file has now.
     """
 
     def added(old: bytes | None) -> bytes:
@@ -120,7 +132,7 @@ def edit(
     new: Annotated[str, Field(max_length=100_000)],
     root: Where = OWN,
 ) -> dict[str, Any]:
-    """Replace a piece of a text file; the piece must stand in the file exactly once.
+    """Replace a piece of a text file. The piece must stand in the file exactly once.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -128,6 +140,9 @@ def edit(
         old: The piece, word for word, with enough around it to be found only once.
         new: What to put in its place.
         root: In which root.
+
+    Returns:
+        Where it was written, and how many bytes the file has now.
     """
 
     def replaced(content: bytes | None) -> bytes:
@@ -149,13 +164,16 @@ def edit(
     projection=(*TOLD, "preview"),
 )  # fmt: skip
 def delete(context: ToolContext, path: Path, preview: bool = True, root: Where = OWN) -> dict[str, Any]:
-    """Delete one file; the first call only shows what would be deleted.
+    """Delete one file. The first call only shows what would be deleted.
 
     Args:
         context: The run that asks; filled in by the engine.
         path: The file.
         preview: True only says what would be deleted; call again with false to delete it.
         root: In which root.
+
+    Returns:
+        What was deleted, or would be.
     """
     if preview:
         with root_of(context, root) as opened:
@@ -178,7 +196,7 @@ def search(
     pattern: bool = False,
     root: Where = OWN,
 ) -> dict[str, Any]:
-    """Find the lines of text files that hold some words; at most 100 lines of 2,000 files.
+    """Find the lines of text files that hold some words. At most 100 lines of 2,000 files are shown.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -186,6 +204,9 @@ def search(
         path: A folder to look below; empty for all of the root.
         pattern: Whether `words` is a regular expression.
         root: In which root.
+
+    Returns:
+        `found`, the lines with their places, and a `note` where not all was searched.
     """
     finder = Finder(words, pattern=pattern)
     with root_of(context, root) as opened:

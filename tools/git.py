@@ -34,12 +34,15 @@ Path = Annotated[str, Field(max_length=1024, description="Only this file or fold
 
 @tool(effect="read", owner=OWNER, sinks={})
 def status(context: ToolContext, root: Where = OWN, folder: Folder = "") -> dict[str, Any]:
-    """Show the branch, the branches there are, and which files are changed, staged or not tracked.
+    """Show the branch, the branches there are, and which files are changed, staged or not tracked. Use it first.
 
     Args:
         context: The run that asks; filled in by the engine.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        `branch`, `branches`, `files`, and how many are `changed`.
     """
     with _opened(context, root, folder) as git:
         lines = git.git("status", "--porcelain=v1", "--branch", "--ignore-submodules=all").splitlines()
@@ -57,7 +60,7 @@ def diff(
     root: Where = OWN,
     folder: Folder = "",
 ) -> str:
-    """Show what is changed in the working tree.
+    """Show what is changed in the working tree before you commit it.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -66,6 +69,9 @@ def diff(
         path: Only this file or folder.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        The differences, or that there are none.
     """
     with _opened(context, root, folder) as git:
         which = ["--cached"] if staged else []
@@ -82,7 +88,7 @@ def log(
     root: Where = OWN,
     folder: Folder = "",
 ) -> list[dict[str, str]]:
-    """List commits, newest first.
+    """List commits, newest first. Use it to find one.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -91,6 +97,9 @@ def log(
         path: Only those that changed this file or folder.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        A list of `{commit, author, date, subject}`.
     """
     with _opened(context, root, folder) as git:
         form = "--format=%h%x1f%an%x1f%aI%x1f%s"
@@ -104,7 +113,7 @@ def log(
 def show(
     context: ToolContext, revision: Revision = "HEAD", path: Path = "", root: Where = OWN, folder: Folder = ""
 ) -> str:
-    """Show a commit: its message and what it changed.
+    """Show a commit: its message and what it changed. Use it to learn why.
 
     Args:
         context: The run that asks; filled in by the engine.
@@ -112,6 +121,9 @@ def show(
         path: Only this file or folder.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        The commit, cut where it is long.
     """
     with _opened(context, root, folder) as git:
         shown = git.git("show", *_QUIET, "--no-show-signature", "--format=medium", "--end-of-options",
@@ -140,13 +152,16 @@ def branch(
     root: Where = OWN,
     folder: Folder = "",
 ) -> dict[str, str]:
-    """Begin a branch at the present commit and switch to it; files stay as they are.
+    """Begin a branch at the present commit and switch to it. Files stay as they are.
 
     Args:
         context: The run that asks; filled in by the engine.
         name: Of the new branch.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        `branch` and what was checked out before.
     """
     with _opened(context, root, folder) as git:
         git.git("check-ref-format", f"refs/heads/{name}")
@@ -184,13 +199,16 @@ def add(
     root: Where = OWN,
     folder: Folder = "",
 ) -> dict[str, Any]:
-    """Stage files for the next commit.
+    """Stage files for the next commit before you make it.
 
     Args:
         context: The run that asks; filled in by the engine.
         paths: The files or folders, below the repository.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        `staged`, the files that the next commit will hold.
     """
     with _opened(context, root, folder) as git:
         before = noted(context, lambda: git.git("write-tree").strip())
@@ -228,6 +246,9 @@ def commit(
         message: What was done and why; the first line is the subject.
         root: In which root.
         folder: The repository; empty for the root itself.
+
+    Returns:
+        `commit`, its id.
     """
     if not message.strip() or "\0" in message:
         raise ToolError("A commit needs a message in plain text.")

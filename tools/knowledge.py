@@ -19,12 +19,15 @@ async def search(
     query: Annotated[str, Field(min_length=1, max_length=1000)],
     limit: Annotated[int, Field(ge=1, le=20)] = 5,
 ) -> list[dict[str, Any]]:
-    """Search the crew's knowledge and return the passages that say most of it, each with document and place.
+    """Search the crew's knowledge for passages that say most of it, each with its source, before you answer.
 
     Args:
         context: The run that asks; filled in by the engine.
         query: A few words, or a question.
         limit: How many passages to return.
+
+    Returns:
+        The passages, the best first.
     """
     if context.knowledge is None:
         raise ToolError("This crew has no knowledge: name folders, files or URLs under `knowledge:` in its file.")

@@ -41,6 +41,9 @@ def send(
         body: The text.
         cc: More addresses that everybody sees.
         attachments: Names of files in this run's own folder.
+
+    Returns:
+        `sent_to`, the addresses that were `refused`, and `message_id`.
     """
     spec = services_of(context).mail
     if spec is None:

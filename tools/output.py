@@ -23,19 +23,22 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @tool(
     effect="write", owner="the run", sinks={}, idempotent=True, undo=restore, verify=written,
-    projection=("name", "bytes"),
+    projection=("name", "bytes"), isolated=False,
 )  # fmt: skip
 def write(
     context: ToolContext,
     name: Annotated[str, Field(max_length=100)],
     content: Annotated[str, Field(max_length=MAX_BYTES)],
 ) -> dict[str, Any]:
-    """Write a text file into the folder of this run; a file of the same name is replaced.
+    """Write a text file into the folder of this run. A file of the same name is replaced.
 
     Args:
         context: The run that asks; filled in by the engine.
         name: The file's bare name, such as report.md; no folders.
         content: The text.
+
+    Returns:
+        `name` and `bytes`.
     """
     if not _NAME.fullmatch(name):
         raise ToolError(

@@ -24,6 +24,9 @@ async def run(context: ToolContext, code: Annotated[str, Field(max_length=50_000
     Args:
         context: The run that asks; filled in by the engine.
         code: A whole program; print what you want to know.
+
+    Returns:
+        `exit_code`, `stdout`, `stderr`, and `files` if it left any.
     """
     files = {_MAIN: code.encode("utf-8", "replace")}
     return await sandboxed.carry_out(context, [sandbox.python(), "-I", "-B", _MAIN], files)

@@ -22,5 +22,8 @@ async def run(context: ToolContext, command: Annotated[str, Field(max_length=10_
     Args:
         context: The run that asks; filled in by the engine.
         command: For /bin/sh, such as: seq 10 | sort -r
+
+    Returns:
+        `exit_code`, `stdout`, `stderr`, and `files` if it left any.
     """
     return await sandboxed.carry_out(context, ["/bin/sh", "-c", command], {})

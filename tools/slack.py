@@ -17,11 +17,14 @@ __all__ = ["post"]
 
 @tool(effect="external", owner="quarterdeck", sinks={"text": "other"}, timeout=30.0)
 async def post(context: ToolContext, text: Annotated[str, Field(min_length=1, max_length=4000)]) -> str:
-    """Post a message to the team's Slack channel.
+    """Post a message to the team's Slack channel when people should see it.
 
     Args:
         context: The run that posts; filled in by the engine.
         text: The message; mentions and links in it stay plain text.
+
+    Returns:
+        That it is posted.
     """
     spec = services_of(context).slack
     if spec is None:

@@ -29,17 +29,23 @@ def select(
         context: The run that asks; filled in by the engine.
         database: Its name.
         statement: One SELECT.
+
+    Returns:
+        `columns`, `rows`, and whether there are `more`.
     """
     return queries.select(database, _open(context, database), statement, {}, free=True)
 
 
 @tool(effect="read", owner="quarterdeck", sinks={}, timeout=310.0, idempotent=True)
 def tables(context: ToolContext, database: Annotated[str, Field(max_length=40)]) -> dict[str, Any]:
-    """List the tables of a database that may be read with SELECT, with their columns.
+    """List the tables and columns of a database that may be read, before you write a SELECT.
 
     Args:
         context: The run that asks; filled in by the engine.
         database: Its name.
+
+    Returns:
+        `columns`, `rows`, and whether there are `more`.
     """
     return queries.tables(database, _open(context, database))
 

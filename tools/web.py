@@ -10,6 +10,7 @@ from pydantic import Field
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.egress import Egress, Request, Response
+from quarterdeck.tools.failures import of_status
 from quarterdeck.tools.manifest import tool
 from quarterdeck.tools.passages import Document, Unreadable, read_document
 from quarterdeck.tools.robots import Robots
@@ -41,12 +42,15 @@ async def fetch(
     url: Annotated[str, Field(max_length=2048)],
     part: Annotated[int, Field(ge=1, le=1000)] = 1,
 ) -> dict[str, Any]:
-    """Read the text of a web page or PDF, with its address and the time at which it was read.
+    """Read the text of a web page or PDF before you quote it, with its address and the time at which it was read.
 
     Args:
         context: The run that asks; filled in by the engine.
         url: The page's address, starting with https:// or http://.
         part: Long pages come in parts; 2 for the next one, and so on.
+
+    Returns:
+        `source`, `title`, `retrieved`, and one part of the `text`.
     """
     pages: dict[str, dict[str, Any]] = context.state.setdefault("web:pages", {})
     page = pages.get(url)
@@ -68,12 +72,15 @@ async def search(
     query: Annotated[str, Field(min_length=1, max_length=400)],
     limit: Annotated[int, Field(ge=1, le=20)] = 5,
 ) -> list[Hit]:
-    """Search the web and return titles, addresses and a few words of each page found.
+    """Search the web: titles, addresses and a few words of each page. Read a page before you quote it.
 
     Args:
         context: The run that asks; filled in by the engine.
         query: What to look for.
         limit: How many results.
+
+    Returns:
+        A list of `{title, url, snippet, published}`.
     """
     spec = services_of(context).search
     if spec is None:
@@ -95,7 +102,8 @@ async def _read(context: ToolContext, url: str) -> Response:
     )
     answer = await egress.send(request, robots.permit if spec.robots else None)
     if answer.status >= 400:
-        raise ToolError(f"{urlsplit(url).netloc} answered HTTP {answer.status}; this page cannot be read.")
+        said = f"{urlsplit(url).netloc} answered HTTP {answer.status}; this page cannot be read."
+        raise of_status(said, answer.status, answer.headers.get("retry-after", ""))
     return answer
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 from tests.docs.test_reference import rows
 
 from quarterdeck.journal.events import ToolStatus
-from quarterdeck.tools.failures import BROKEN
+from quarterdeck.tools.failures import BROKEN, LOST
 from quarterdeck.tools.manifest import Manifest
 
 
@@ -17,4 +17,4 @@ def test_every_attribute_status_and_class_is_told() -> None:
     told = {name for key in rows("tools.md", "What a tool declares") for name in re.findall(r"\w+", key)}
     assert told == {field.name for field in fields(Manifest)}
     assert set(rows("tools.md", "What became of a call")) == set(get_args(ToolStatus))
-    assert set(rows("tools.md", "Classes of error")) == {*BROKEN, "tool"}
+    assert set(rows("tools.md", "Classes of error")) == {*BROKEN, *LOST, "tool"}

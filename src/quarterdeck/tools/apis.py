@@ -26,6 +26,7 @@ _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that RFC 9110 calls idempotent."""
 _MAX_VALUE = 2_000
 _ALL_SINKS: SinkKind = "other"
+"""Whatever is asked of a service is sent to it: reading is free until the run has read something sensitive."""
 
 
 def tools_of(name: str, spec: ApiSpec, operations: Iterable[Operation]) -> list[Tool]:
@@ -53,7 +54,7 @@ def _tool(name: str, spec: ApiSpec, operation: Operation) -> Tool:
         manifest=Manifest(
             effect=effect,
             owner=spec.owner,
-            sinks={} if effect == "read" else dict.fromkeys(arguments, _ALL_SINKS),
+            sinks=dict.fromkeys(arguments, _ALL_SINKS),
             timeout=spec.seconds + 5.0,
             idempotent=operation.method in _REPEATABLE,
         ),

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from quarterdeck.errors import ToolError
+from quarterdeck.errors import JournalError, LimitReached, ToolError, Waiting
 
 MAX_INNER_CALLS = 100
+STOPS = (Waiting, LimitReached, JournalError)
+"""What a call says to the run that makes it, and not to the tool within which it is made."""
 
 InnerCall = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Calls a tool by name with arguments; returns its result, raises `ToolError` where there is none."""
@@ -39,11 +41,15 @@ class InnerCalls:
 
     Args:
         make: Makes the n-th call.
+
+    Attributes:
+        stopped: What the first call said that stops the run, such as `Waiting`; None when none did.
     """
 
     def __init__(self, make: Callable[[int, str, dict[str, Any]], Awaitable[Any]]) -> None:
         self._make = make
         self._made = 0
+        self.stopped: Exception | None = None
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Awaitable[Any]:
         """Make the next call. Its number is taken now, so that calls side by side keep theirs in a replay.
@@ -54,4 +60,11 @@ class InnerCalls:
         if self._made == MAX_INNER_CALLS:
             raise ToolError(f"One call of a composite tool makes at most {MAX_INNER_CALLS} calls.")
         self._made += 1
-        return self._make(self._made, name, dict(arguments))
+        return self._watched(self._make(self._made, name, dict(arguments)))
+
+    async def _watched(self, made: Awaitable[Any]) -> Any:
+        try:
+            return await made
+        except STOPS as stop:
+            self.stopped = self.stopped or stop
+            raise

@@ -12,6 +12,7 @@ from quarterdeck.spec.governance import Effect, SinkKind
 from quarterdeck.spec.problem import Problem, did_you_mean
 from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.outline import Outline, outlines
+from quarterdeck.tools.places import Place, declared_place
 from quarterdeck.tools.versions import FIRST, names_of
 
 MAX_BYTES = 1_000_000
@@ -31,6 +32,9 @@ class Declaration:
         column: Of that.
         parameters: The names of its parameters.
         said: What `@tool` is given, by keyword; `UNKNOWN` where that is no plain data.
+        doc: The docstring.
+        is_async: Whether it is an async function.
+        found: Whether another process can find its function.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Declaration:
     column: int
     parameters: tuple[str, ...]
     said: Mapping[str, Any] = field(default_factory=dict)
+    doc: str = ""
+    is_async: bool = False
+    found: bool = True
 
     @property
     def base(self) -> str:
@@ -50,6 +57,14 @@ class Declaration:
         """Of its behaviour."""
         version = self.said.get("version")
         return version if isinstance(version, str) else FIRST
+
+    def place(self, isolated: bool | None) -> Place:
+        """Return where it runs.
+
+        Args:
+            isolated: As the operator says, else as it says itself.
+        """
+        return declared_place(is_async=self.is_async, isolated=isolated, found=self.found)
 
     def problem(self, what: str) -> Problem:
         """Return a problem at the place where the tool is declared."""
@@ -110,7 +125,8 @@ def _declaration(
     }
     place: ast.expr | ast.stmt = decorator or node
     parameters = tuple(parameter.name for parameter in outline.parameters)
-    return Declaration(name, file, place.lineno, place.col_offset + 1, parameters, said)
+    is_async = isinstance(node, ast.AsyncFunctionDef)
+    return Declaration(name, file, place.lineno, place.col_offset + 1, parameters, said, outline.doc, is_async)
 
 
 def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.Call | None:

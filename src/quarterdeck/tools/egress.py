@@ -124,11 +124,19 @@ class Egress:
             permit: Asked before each request, those after a redirect included.
 
         Raises:
-            ToolError: The URL or an address behind it is not allowed, nobody answers, or the answer is too long, too
-                late or of the wrong kind.
+            ToolError: The URL or an address behind it is not allowed (class `tool`); nobody answers, or the answer
+                breaks off (`unavailable`) or is too late (`timeout`), each `unsent` where no request had left; or the
+                answer is too long or of the wrong kind, see `unread`.
         """
-        from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+        from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TraceConfig
 
+        left: list[bool] = []  # a request that has left this machine, or at least its first bytes
+
+        async def leaves(*_: Any) -> None:
+            left.append(True)
+
+        trace = TraceConfig()
+        trace.on_request_headers_sent.append(leaves)
         try:
             async with (
                 asyncio.timeout(request.seconds),
@@ -139,13 +147,17 @@ class Egress:
                     trust_env=False,
                     max_line_size=16_384,
                     max_field_size=16_384,
+                    trace_configs=[trace],
                 ) as session,
             ):
+                session._retry_connection = False  # how often something is asked is the gate's to say
                 return await self._follow(session, request, permit)
         except TimeoutError:
-            raise ToolError(f"{_shown(request.url)} did not answer within {request.seconds:g} s.") from None
+            late = f"{_shown(request.url)} did not answer within {request.seconds:g} s."
+            raise ToolError(late, error_class="timeout", unsent=not left) from None
         except (ClientError, OSError, ValueError) as error:
-            raise ToolError(f"{_shown(request.url)} could not be read: {_reason(error)}.") from None
+            said = f"{_shown(request.url)} could not be read: {_reason(error)}."
+            raise ToolError(said, error_class=_class_of(error, left=bool(left)), unsent=not left) from None
 
     async def _follow(self, session: Any, request: Request, permit: Permit | None) -> Response:
         url = checked_url(request.url, self._reach)
@@ -209,6 +221,17 @@ class _CheckedResolver:
 
     async def close(self) -> None:
         """Nothing is kept open."""
+
+
+def unread(request: Request, why: str) -> ToolError:
+    """Return the error of an answer that came and is not taken in.
+
+    Args:
+        request: What was asked for. If it only reads, it will fail again (class `tool`); else it may have been done
+            (class `lost`).
+        why: For the agent.
+    """
+    return ToolError(why, error_class="tool" if request.method in ("GET", "HEAD") else "lost")
 
 
 def checked_url(text: str, reach: Reach) -> URL:
@@ -284,13 +307,17 @@ async def _taken_in(response: ClientResponse, request: Request) -> Response:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()[:100]
     if request.kinds and response.status < 300 and kind not in request.kinds:
         what = f"of the kind {kind}" if kind else "of an unknown kind"
-        raise ToolError(f"{_shown(request.url)} is {what}, which is not read here.")
+        raise unread(request, f"{_shown(request.url)} is {what}, which is not read here.")
     body = bytearray()
-    if (response.content_length or 0) > request.max_bytes:
+    failed = response.status >= 400  # its status says what matters; the beginning of its text is enough
+    if (response.content_length or 0) > request.max_bytes and not failed:
         raise _too_long(request)
     async for chunk in response.content.iter_chunked(_CHUNK):
         body += chunk
         if len(body) > request.max_bytes:
+            if failed:
+                del body[request.max_bytes :]
+                break
             raise _too_long(request)
     headers = {name.lower(): value[:1000] for name, value in list(response.headers.items())[:100]}
     try:
@@ -301,12 +328,22 @@ async def _taken_in(response: ClientResponse, request: Request) -> Response:
 
 
 def _too_long(request: Request) -> ToolError:
-    return ToolError(f"{_shown(request.url)} has more than {request.max_bytes:,} bytes, which is what is taken in.")
+    most = f"{request.max_bytes:,} bytes, which is what is taken in"
+    return unread(request, f"{_shown(request.url)} has more than {most}.")
 
 
 def _shown(url: str) -> str:
     """Return a URL without its query, which may hold a key."""
     return re.split(r"[?#]", url, maxsplit=1)[0][:200]
+
+
+def _class_of(error: BaseException, *, left: bool) -> str:
+    """Return the class of a request that failed: what is not allowed, or no request at all, will fail again."""
+    from aiohttp import ClientConnectionError, ClientConnectorError
+
+    if isinstance(error.os_error if isinstance(error, ClientConnectorError) else error, _Refused):
+        return "tool"
+    return "unavailable" if left or isinstance(error, ClientConnectionError | OSError) else "tool"
 
 
 def _reason(error: BaseException) -> str:

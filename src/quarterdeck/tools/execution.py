@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.composite import STOPS, InnerCalls
 from quarterdeck.tools.isolation import run_isolated
+from quarterdeck.tools.orders import ended_itself, order_of, raised
+from quarterdeck.tools.places import OWN_PROCESS, PROCESS, is_async, place_of
+from quarterdeck.tools.pool import MAX_WORKERS, Call, Pool
 from quarterdeck.tools.tool import Tool, ToolContext
 
 MAX_THREADS = 64
@@ -20,6 +24,7 @@ MAX_THREADS = 64
 
 @dataclass(slots=True)
 class _Job:
+    name: str
     function: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -36,8 +41,8 @@ class _Job:
             failure = RuntimeError(f"StopIteration: {error}")
         except Exception as error:
             failure = error
-        except BaseException as error:  # sys.exit() in a tool ends the call, never the process
-            failure = RuntimeError(f"{type(error).__name__}: {error}")
+        except BaseException as error:  # sys.exit() in a tool ends the call, never the thread
+            failure = ended_itself(self.name, type(error).__name__, str(error))
         try:
             self.loop.call_soon_threadsafe(self._settle, result, failure)
         except RuntimeError:
@@ -53,17 +58,20 @@ class _Job:
 
 
 class Executor:
-    """Runs tools: async ones in the event loop, sync ones in a bounded number of threads, isolated ones in processes.
+    """Runs tools: async ones in the event loop, sync ones in processes that can be killed, or in threads.
 
-    The threads are daemons, unlike those of `concurrent.futures`: a tool that hangs keeps its thread, but neither
-    the run nor the end of the program waits for it.
+    `tools.places` says which of the latter. The threads are daemons, unlike those of `concurrent.futures`: a tool that
+    hangs keeps its thread, but neither the run nor the end of the program waits for it. May be used from any number of
+    event loops.
 
     Args:
-        threads: How many sync tools may run at once; more of them wait within their own deadline.
+        threads: How many sync tools may run at once in threads; more of them wait within their own deadline.
+        processes: How many may run at once in processes.
     """
 
-    def __init__(self, threads: int = MAX_THREADS) -> None:
+    def __init__(self, threads: int = MAX_THREADS, processes: int = MAX_WORKERS) -> None:
         self._limit = threads
+        self._pool = Pool(processes)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -80,44 +88,76 @@ class Executor:
             timeout: Seconds; afterwards nobody waits for the tool any more.
 
         Returns:
-            What the function returned, unshaped.
+            What the function returned, unshaped; as JSON has it, where it ran in a process.
 
         Raises:
-            TimeoutError: It did not finish in time; an async tool was cancelled, the process of an isolated one was
-                killed, a sync one is left behind in its thread.
-            Exception: Whatever the tool raised; a `TimeoutError` of its own comes as `ToolError` of class `timeout`.
+            TimeoutError: It did not finish in time; an async tool was cancelled, the process of a sync one was killed,
+                and one in a thread is left behind there.
+            ToolError: A process was not free, or not ready, in time (class `timeout`, unsent), or it died (`killed`);
+                or the tool itself ended by what no failure is, such as `SystemExit` (`killed`).
+            Waiting: A call within it waits for a person. Likewise `LimitReached` and `JournalError`: only a call within
+                a tool says them, never its own code, unless it is the engine's own.
+            CancelledError: The caller was cancelled.
+            Exception: Whatever else the tool raised; a `TimeoutError` of its own comes as `ToolError` of class
+                `timeout`.
         """
-        keywords = {**arguments, "context": context} if tool.takes_context else arguments
+        try:
+            result = await self._carry_out(tool, arguments, context, timeout)
+        except BaseException as error:
+            task = asyncio.current_task()
+            if (task is not None and task.cancelling()) or (tool.of_engine and isinstance(error, STOPS)):
+                raise
+            meant = _stopped(context) or _as_failure(tool.name, error)
+            if meant is error:
+                raise
+            raise meant from error
+        if stopped := _stopped(context):
+            raise stopped  # what it made of that is no result: it is to be called again
+        return result
+
+    async def _carry_out(
+        self, tool: Tool, arguments: dict[str, Any], context: ToolContext | None, timeout: float
+    ) -> Any:
+        """Call a tool; let out whatever it raises."""
         deadline = asyncio.timeout(timeout)
+        call: Call | None = None
         try:
             async with deadline:
-                if tool.manifest.isolated:
+                place = place_of(tool)
+                if place == OWN_PROCESS:
                     return await run_isolated(tool, arguments, context)
-                if _is_async(tool.function):
+                if place == PROCESS and (order := order_of(tool, arguments, context)) is not None:
+                    call = Call(tool.name, order)
+                    self._pool.submit(call)
+                    return await call.result()
+                keywords = {**arguments, "context": context} if tool.takes_context else arguments
+                if is_async(tool.function):
                     return await tool.function(**keywords)
-                result = await self._in_thread(lambda: tool.function(**keywords))
+                result = await self._in_thread(tool.name, lambda: tool.function(**keywords))
                 return await result if inspect.isawaitable(result) else result
         except TimeoutError as error:
-            if deadline.expired():
-                raise TimeoutError(f"{tool.name} did not finish within {timeout:g} s") from None
-            raise ToolError(
-                f"{tool.name}: something it waited for timed out: {error}".rstrip(": "), error_class="timeout"
-            ) from error
-        except (SystemExit, KeyboardInterrupt) as error:
-            if _is_async(tool.function) and isinstance(error, SystemExit):
-                raise RuntimeError(f"SystemExit: {error}") from error
-            raise
+            if not deadline.expired():
+                raise ToolError(
+                    f"{tool.name}: something it waited for timed out: {error}".rstrip(": "), error_class="timeout"
+                ) from error
+            if call is not None and not call.begun:
+                raise ToolError(
+                    f"{tool.name} was not begun within {timeout:g} s: no process was free for it, or ready in time.",
+                    error_class="timeout", unsent=True,
+                ) from None  # fmt: skip
+            raise TimeoutError(f"{tool.name} did not finish within {timeout:g} s") from None
 
     def close(self) -> None:
-        """Let the idle threads end; no call may follow."""
+        """Let the idle threads and processes end; no call may follow."""
+        self._pool.close()
         with self._lock:
             self._closed = True
             for _ in range(self._threads):
                 self._jobs.put(None)
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+    async def _in_thread(self, name: str, function: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
-        job = _Job(function, loop, loop.create_future())
+        job = _Job(name, function, loop, loop.create_future())
         with self._lock:
             if self._closed:
                 raise RuntimeError("the executor is closed")
@@ -138,7 +178,13 @@ class Executor:
             del job  # its arguments and result must not live on while this thread is idle
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an instance may have an async __call__
-    )
+def _stopped(context: ToolContext | None) -> Exception | None:
+    """Return what a call within a composite tool has said to the run; the tool cannot take it back."""
+    return context.call.stopped if context is not None and isinstance(context.call, InnerCalls) else None
+
+
+def _as_failure(name: str, error: BaseException) -> BaseException:
+    """Return what a tool raised as a failure: nothing that its own code raises ends, or stops, the run."""
+    if not isinstance(error, Exception):
+        return ended_itself(name, type(error).__name__, str(error))
+    return raised(type(error).__name__, str(error)) if isinstance(error, STOPS) else error

@@ -30,14 +30,11 @@ SAFE = (
     "-c", "maintenance.auto=false",
     "-c", "submodule.recurse=false",
 )  # fmt: skip
-OFFLINE = {
+_ALONE = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_TERMINAL_PROMPT": "0",
-}
-_ALONE = {
-    **OFFLINE,
     "PATH": os.defpath,
     "LC_ALL": "C.UTF-8",
     "HOME": "/nonexistent",
@@ -111,16 +108,6 @@ def repository(root: Root, path: str, run_id: str = "") -> Iterator[Repository]:
         opened = Repository(folder, who)
         _check_config(opened)
         yield opened
-
-
-def run_plainly(folder: str, *arguments: str) -> str:
-    """Run a git command in a folder with the user's own configuration; return nothing when it fails.
-
-    Raises:
-        ToolError: There is no git, or it took too long.
-    """
-    code, out, _ = _run(["git", *SAFE, *arguments], folder, {**os.environ, **OFFLINE}, "")
-    return out if code == 0 else ""
 
 
 def _check_whole(folder: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
 import signal
 import sys
@@ -18,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from quarterdeck.errors import ToolError
+from quarterdeck.tools.orders import order_of, result_of
 
 if TYPE_CHECKING:
     from quarterdeck.tools.tool import Tool, ToolContext
 
-MAX_ANSWER = 8_000_000
-"""Bytes that a tool may return from its process."""
+MAX_ANSWER = 10_100_000
+"""Bytes that a tool may return from its process; `worker.MAX_RESULT` and what stands around it."""
 _ROUNDS = 50
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from quarterdeck.tools.worker import main; main()"
 
 
 async def run_isolated(tool: Tool, arguments: dict[str, Any], context: ToolContext | None) -> Any:
@@ -32,7 +33,7 @@ async def run_isolated(tool: Tool, arguments: dict[str, Any], context: ToolConte
 
     Args:
         tool: A function at the top level of a file.
-        arguments: Validated; the other side validates them again, because they travel as JSON.
+        arguments: Validated.
         context: What it may know of the run.
 
     Returns:
@@ -40,30 +41,49 @@ async def run_isolated(tool: Tool, arguments: dict[str, Any], context: ToolConte
 
     Raises:
         ToolError: The tool raised it, or its process died (error class `killed`).
-        RuntimeError: The tool raised something else; the text names it.
+        RuntimeError: The tool raised something else; this one is of a kind of that name.
     """
+    order = order_of(tool, arguments, context)
+    if order is None:
+        raise ToolError(f"{tool.name}: its arguments are more than JSON can carry to its process.", unsent=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "quarterdeck.tools.worker",
+        *worker_command(),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True, limit=MAX_ANSWER,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     try:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            process.stdin.write(orjson.dumps(_order(tool, arguments, context), default=str) + b"\n")
+            process.stdin.write(order)
             await process.stdin.drain()
         try:
+            await process.stdout.readline()  # it is ready
             line = await process.stdout.readline()
         except ValueError:
-            raise ToolError(f"{tool.name} returned more than {MAX_ANSWER:,} bytes from its process.") from None
+            raise too_large(tool.name) from None
         died = not line.endswith(b"\n")
     finally:
         kill_tree(process.pid)
         process.stdin.close()
         await process.wait()
     if died:
-        raise ToolError(f"{tool.name}: its process ended before it answered.", error_class="killed")
-    return _answer(orjson.loads(line))
+        raise ended_early(tool.name)
+    return result_of(orjson.loads(line))
+
+
+def worker_command() -> list[str]:
+    """Return what starts the other side, which then finds the modules that this process finds."""
+    return [sys.executable, "-c", _PROGRAM, *sys.path]
+
+
+def too_large(name: str) -> ToolError:
+    """Return what is raised where a tool's process says more than is read."""
+    return ToolError(f"{name} returned more than {MAX_ANSWER:,} bytes from its process.")
+
+
+def ended_early(name: str) -> ToolError:
+    """Return what is raised where a tool's process died."""
+    return ToolError(f"{name}: its process ended before it answered.", error_class="killed")
 
 
 def kill_tree(pid: int) -> None:
@@ -97,37 +117,3 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
         return False
-
-
-def _order(tool: Tool, arguments: dict[str, Any], context: ToolContext | None) -> dict[str, Any]:
-    function = inspect.unwrap(tool.function)
-    return {
-        "name": tool.name,
-        "file": function.__code__.co_filename,
-        "function": function.__name__,
-        "arguments": arguments,
-        "memory_mb": tool.manifest.memory_mb,
-        "cpu_seconds": tool.manifest.cpu_seconds,
-        "context": None
-        if context is None
-        else {
-            "run_id": context.run_id,
-            "idempotency_key": context.idempotency_key,
-            "inputs": context.inputs,
-            "folder": str(context.folder),
-            "path": context.path,
-        },
-    }
-
-
-def _answer(said: dict[str, Any]) -> Any:
-    if "error" not in said:
-        return said["result"]
-    if said["error"] == "tool":
-        raise ToolError(
-            said["message"],
-            error_class=said["error_class"],
-            unsent=said["unsent"],
-            retry_after=said["retry_after"],
-        )
-    raise RuntimeError(f"{said['error']}: {said['message']}")

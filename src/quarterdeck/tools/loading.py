@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from quarterdeck.tools.tool import Tool
 
 MAX_BYTES = 1_000_000
+PREFIX = "quarterdeck_tools_"
+"""How the names of the modules begin that were made of tools files."""
 _REFERENCE = re.compile(r"^tools/((?:[A-Za-z_]\w*/)*[A-Za-z_]\w*\.py):([A-Za-z_]\w*)$")
 _importing = threading.RLock()
 
@@ -223,7 +225,7 @@ def load_module(file: Path, display_root: Path) -> ModuleType:
         digest = hashlib.sha256(str(file).encode() + b"\0" + _read(file)).hexdigest()[:16]
     except (OSError, ValueError) as error:
         raise SpecError([Problem(shown, 1, 1, "", f"cannot be read: {error}")]) from None
-    name = f"quarterdeck_tools_{digest}_{file.stem}"
+    name = f"{PREFIX}{digest}_{file.stem}"
     with _importing:
         if name in sys.modules:
             return sys.modules[name]

@@ -6,20 +6,18 @@ import hashlib
 import mimetypes
 import re
 import smtplib
-import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.secrets import Masker
 from quarterdeck.tools.services import secret
+from quarterdeck.tools.smtp import Line, NoServer, connected
 
 if TYPE_CHECKING:
     from quarterdeck.spec.services import MailSpec
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 MAX_SUBJECT = 300
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
                       r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # fmt: skip
-_LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def receivers(spec: MailSpec, to: Sequence[str], cc: Sequence[str]) -> list[str]:
@@ -92,51 +89,66 @@ def deliver(spec: MailSpec, message: EmailMessage, to: Sequence[str]) -> list[st
     """Hand a message to the server; return the addresses that it did not take.
 
     Raises:
-        ToolError: It cannot be reached, offers no TLS for the password, or refuses; the text holds no secret.
+        ToolError: It cannot be reached, offers no TLS for the password, or refuses; the text holds no secret. The class
+            is `unavailable` or `timeout` for what may pass, `unsent` where the server has certainly not taken it.
     """
     url = secret(spec.smtp_env)
     masker = Masker({"url": url})
     masker.add(spec.smtp_env, url)
+    line: Line | None = None
     try:
-        with _connection(url, spec) as connection:
-            refused = connection.send_message(message, from_addr=spec.sender, to_addrs=list(to))
-    except smtplib.SMTPRecipientsRefused as error:
-        raise ToolError(f"The mail server takes none of the addresses: {', '.join(error.recipients)[:500]}.") from None
+        with connected(url, spec.seconds) as line:
+            return sorted(line.send_message(message, from_addr=spec.sender, to_addrs=list(to)))
+    except NoServer:
+        raise ToolError(f"env:{spec.smtp_env} holds no URL such as smtps://user:password@mail.example.org.") from None
     except (OSError, smtplib.SMTPException, ValueError) as error:
+        unsent = _refused(error) or line is None or not line.handed_over
+        what = "was not taken by" if unsent else "was on its way, and nobody knows whether it was taken by"
         said = masker.mask(_reason(error))
-        raise ToolError(f"The message was not taken by the mail server: {said}") from None
-    return sorted(refused)
+        raise ToolError(
+            f"The message {what} the mail server: {said}", error_class=_class_of(error, unsent=unsent), unsent=unsent
+        ) from None
 
 
-@contextmanager
-def _connection(url: str, spec: MailSpec) -> Iterator[smtplib.SMTP]:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("smtp", "smtps") or not host:
-        raise ToolError(f"env:{spec.smtp_env} holds no URL such as smtps://user:password@mail.example.org.")
-    tls = ssl.create_default_context()
-    if parts.scheme == "smtps":
-        made: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=spec.seconds, context=tls)
-    else:
-        made = smtplib.SMTP(host, parts.port or 587, timeout=spec.seconds)
-    with made as connection:
-        connection.ehlo()
-        if parts.scheme == "smtp" and connection.has_extn("starttls"):
-            connection.starttls(context=tls)
-            connection.ehlo()
-        elif parts.scheme == "smtp" and parts.username and host not in _LOCAL:
-            raise ToolError("The mail server offers no TLS, so no password is sent; use smtps:// or another port.")
-        if parts.username:
-            connection.login(unquote(parts.username), unquote(parts.password or ""))
-        yield connection
+def _codes(error: Exception) -> list[int]:
+    """Return the codes with which the server answered, if it did."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return [code for code, _ in error.recipients.values()]
+    return [error.smtp_code] if isinstance(error, smtplib.SMTPResponseException) else []
+
+
+def _refused(error: Exception) -> bool:
+    """Return whether the server itself has said that it does not take the message."""
+    return bool(codes := _codes(error)) and all(400 <= code < 600 for code in codes)
+
+
+def _class_of(error: Exception, *, unsent: bool) -> str:
+    """Return the class of a failure. Codes from 400 on are for the moment, those from 500 on for good (RFC 5321)."""
+    if _refused(error):
+        return "unavailable" if max(_codes(error)) < 500 else "tool"
+    if _late(error):
+        return "timeout"
+    # every SMTPException is an OSError, but most of them say what the server does not offer
+    gone = isinstance(error, smtplib.SMTPServerDisconnected) or not isinstance(error, smtplib.SMTPException)
+    if isinstance(error, OSError) and gone:
+        return "unavailable"
+    return "tool" if unsent else "lost"
+
+
+def _late(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)  # in smtplib's own error
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return f"it takes none of the addresses: {', '.join(error.recipients)[:500]}."
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return "it does not accept the user name and password."
     if isinstance(error, smtplib.SMTPResponseException):
         said = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
         return f"it answered {error.smtp_code} {' '.join(said.split())[:300]}"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return f"{str(error).rstrip('.')[:300]}."
+    if _late(error):
         return "it did not answer in time."
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

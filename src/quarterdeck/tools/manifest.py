@@ -36,7 +36,9 @@ class Manifest:
         projection: What of the result reaches the agent: paths such as `items.name`, or a function.
         version: Of its behaviour; an agent may pin `name@version`.
         deprecated: From when on, and what to use in its place.
-        isolated: Whether it runs in a process of its own, which can be killed.
+        isolated: True for a new process for each call; False for a thread of the run's own process, which cannot be
+            killed but shares its state. When None, a sync function of a tools file runs in one of a few processes that
+            serve many calls and can be killed, and an async one in the event loop.
         memory_mb: Of an isolated tool: the memory that its process may have, in MB; 0 for no bound.
         cpu_seconds: Of an isolated tool: the CPU time that its process may use; 0 for no bound.
         calls: The tools that it may call itself (`await context.call(name, arguments)`); then it is a composite
@@ -60,7 +62,7 @@ class Manifest:
     projection: tuple[str, ...] | Callable[[Any], Any] | None = None
     version: str = "1"
     deprecated: str = ""
-    isolated: bool = False
+    isolated: bool | None = None
     memory_mb: int = 0
     cpu_seconds: int = 0
     calls: tuple[str, ...] = ()
@@ -73,6 +75,10 @@ class Manifest:
         A composite tool may: the calls that it had made are in the journal and come from there.
         """
         return self.effect == "read" or self.idempotent or bool(self.calls)
+
+    def beside(self) -> Manifest:
+        """Return the manifest of what is called beside the tool, such as its undo: in a thread, where that was said."""
+        return Manifest(isolated=False if self.isolated is False else None)
 
 
 def tool(**declared: Any) -> Callable[[Function], Function]:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import orjson
 
 from quarterdeck.errors import ToolError
 from quarterdeck.spec.mcp import ServerSpec, load_mcp
+from quarterdeck.tools.failures import Failure
 from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.mcp_lock import Described, read_lock, usable
 from quarterdeck.tools.secrets import resolve
@@ -125,7 +126,8 @@ class Server:
         """Call a tool as it was accepted; cancelled here, it is cancelled there.
 
         Raises:
-            ToolError: The server cannot be reached, ended, refused, or describes the tool otherwise by now.
+            ToolError: The server cannot be reached (`unavailable` and `unsent`), ended (`unavailable`), refused, or
+                describes the tool otherwise by now.
         """
         connection = await self._connected()
         now = connection.tools.get(tool.name)
@@ -135,13 +137,7 @@ class Server:
                 f"{tool.name} {what} the server {self.name} since a person accepted it, so it is not called. "
                 f"The operator can look at it with: quarterdeck mcp pin {self.name}"
             )
-        try:
-            return await connection.call(tool.name, arguments)
-        except _Ended as error:
-            await self.close()
-            raise ToolError(
-                f"The server {self.name} ended during the call, and nobody knows whether the call was done. {error}"
-            ) from None
+        return await connection.call(tool.name, arguments)
 
     async def close(self) -> None:
         """End the connection; the next call makes a new one."""
@@ -155,16 +151,13 @@ class Server:
                 return self._connection
             await self.close()
             if self._starts > MAX_RESTARTS:
-                raise ToolError(f"The server {self.name} ended {self._starts} times and is not started again.")
+                often = f"The server {self.name} ended {self._starts} times and is not started again."
+                raise ToolError(often, error_class="unavailable", unsent=True)
             self._starts += 1
             connection = _Connection(self.name, self.spec, self._folder)
             await connection.open()
             self._connection = connection
             return connection
-
-
-class _Ended(Exception):
-    """The connection broke."""
 
 
 class _Connection:
@@ -177,7 +170,7 @@ class _Connection:
         self._session: Any = None
         self._done = asyncio.Event()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._broken: asyncio.Future[tuple[Failure, Any]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self.tools: dict[str, Described] = {}
 
@@ -189,15 +182,18 @@ class _Connection:
         self._task = asyncio.create_task(self._serve(), name=f"mcp server {self._name}")
         try:
             async with asyncio.timeout(START_SECONDS):
-                await asyncio.shield(self._ready)
-        except ToolError:
-            raise
-        except TimeoutError:
+                told: set[asyncio.Future[Any]] = {self._ready, self._broken}
+                await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException as error:
             await self.close()
-            raise ToolError(f"The server {self._name} did not answer within {START_SECONDS:g} s.") from None
-        except BaseException:
+            if not isinstance(error, TimeoutError):
+                raise
+            late = f"The server {self._name} did not answer within {START_SECONDS:g} s."
+            raise ToolError(late, error_class="timeout", unsent=True) from None
+        if not self._ready.done():
             await self.close()
-            raise
+            raise self._unusable(self._broken.result()[0].text)
+        self._ready.result()
 
     async def close(self) -> None:
         self._done.set()
@@ -213,38 +209,62 @@ class _Connection:
         from mcp import types
         from mcp.shared.exceptions import McpError
 
+        from quarterdeck.tools import mcp_http
+
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
-        number = getattr(self._session, "_request_id", None)
+        number: Any = None
+
+        async def send() -> Any:
+            nonlocal number  # taken at the moment of sending: another call may be on its way by then
+            number = getattr(self._session, "_request_id", None)
+            return await self._session.send_request(types.ClientRequest(request), types.CallToolResult)
+
         try:
-            sent = self._session.send_request(types.ClientRequest(request), types.CallToolResult)
-            answer = await self._unless_broken(sent)
+            answer = await self._unless_broken(send(), lambda: number)
         except asyncio.CancelledError:
             await self._tell_cancelled(number)
             raise
         except McpError as error:
             if error.error.code == types.CONNECTION_CLOSED:
                 self._done.set()
-                raise _Ended("Its connection was closed.") from None
+                raise self._ended("Its connection was closed") from None
+            if error.error.code == mcp_http.REFUSED:
+                refused = mcp_http.refusal(self._name, error.error.data)
+                if refused.unsent:
+                    self._done.set()
+                raise refused from None
             raise ToolError(f"The server {self._name} refused: {error.error.message[:2000]}") from None
-        except _Ended:
+        except ToolError:
             raise
         except Exception as error:  # the library's streams raise several kinds of their own when the far end is gone
             self._done.set()
-            raise _Ended(f"{type(error).__name__}.") from None
+            raise self._ended(type(error).__name__) from None
         return _value(name, answer)
 
-    def _broke(self, why: str) -> None:
+    def _broke(self, failure: Failure, number: Any) -> None:
         if not self._broken.done():
-            self._broken.set_result(why)
+            self._broken.set_result((failure, number))
         self._done.set()
 
-    async def _unless_broken(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Await an answer, or the news that none will come."""
+    def _ended(self, why: str) -> ToolError:
+        said = f"The server {self._name} ended during the call, and nobody knows whether the call was done. {why}."
+        return ToolError(said, error_class="unavailable")
+
+    def _unusable(self, why: str, error: BaseException | None = None) -> ToolError:
+        said = f"The server {self._name} cannot be used: {why}."
+        if not isinstance(error, ToolError):
+            return ToolError(said, error_class="unavailable", unsent=True)
+        return ToolError(said, error_class=error.error_class, unsent=True, retry_after=error.retry_after)
+
+    async def _unless_broken(self, work: Coroutine[Any, Any, Any], number: Callable[[], Any]) -> Any:
+        """Await the answer to the request of a number, or the news that none will come."""
         answer = asyncio.ensure_future(work)
         try:
             await asyncio.wait({answer, self._broken}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise _Ended(self._broken.result())
+            if not answer.done() or (self._broken.done() and answer.exception() is not None):
+                failure, broken = self._broken.result()
+                unsent = failure.unsent and broken == number()
+                raise self._unusable(failure.text) if unsent else self._ended(failure.text)
             return answer.result()
         finally:
             if not answer.done():
@@ -275,9 +295,22 @@ class _Connection:
                 await self._done.wait()
         except Exception as error:
             if not self._ready.done():
-                self._ready.set_exception(ToolError(f"The server {self._name} cannot be used: {_said(error)}."))
+                inner = self._inner(error)
+                self._ready.set_exception(self._unusable(_said(inner), inner))
         finally:
             self._done.set()
+
+    def _inner(self, error: BaseException) -> BaseException:
+        """Return what went wrong, from inside the groups that the library raises."""
+        from mcp.shared.exceptions import McpError
+
+        from quarterdeck.tools import mcp_http
+
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, McpError) and error.error.code == mcp_http.REFUSED:
+            return mcp_http.refusal(self._name, error.error.data)
+        return error
 
     @contextlib.asynccontextmanager
     async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
@@ -359,7 +392,6 @@ def _part(content: Any) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """Return what went wrong, from inside the groups that the library raises."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, ToolError):
+        return str(error).rstrip(".")[:500]
     return f"{type(error).__name__}: {error}"[:500] if str(error) else type(error).__name__

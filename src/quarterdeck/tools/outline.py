@@ -16,6 +16,10 @@ EVIDENCE = "evidence"
 
 _SECTION = re.compile(r"^(Args|Arguments|Returns|Return|Raises|Yields|Example|Examples|Note|Notes|Attributes):\s*$")
 _ENTRY = re.compile(r"^\*{0,2}(\w+)(?: ?\([^)]*\))?:\s*(.*)$")
+_OCCASION = re.compile(r"\b(?:use|when|whenever|if|unless|before|after|instead)\b|[.!?] +\S", re.IGNORECASE)
+"""A word that begins to say when something is of use, or a second sentence."""
+MIN_WORDS = 5
+"""Of a description that tells a tool from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +57,24 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """A Google-style docstring: the text before the sections, and what `Args:` says of each parameter."""
+    """A Google-style docstring: the text before the sections, what `Args:` says of each parameter, and the sections."""
 
     text: str
     arguments: dict[str, str]
+    sections: frozenset[str] = frozenset()
 
 
 def read_docstring(doc: str) -> Docstring:
     """Read a Google-style docstring."""
     text: list[str] = []
     arguments: dict[str, str] = {}
+    sections: set[str] = set()
     section = name = ""
     indent: int | None = None
     for line in inspect.cleandoc(doc).splitlines():
         if found := _SECTION.match(line):
             section, name, indent = found[1], "", None
+            sections.add(section)
         elif not section:
             text.append(line)
         elif section in ("Args", "Arguments") and line.strip():
@@ -79,7 +86,8 @@ def read_docstring(doc: str) -> Docstring:
                 arguments[name] = entry[2]
             elif name:
                 arguments[name] = f"{arguments[name]} {line.strip()}".strip()
-    return Docstring(" ".join(" ".join(text).split()), {key: value for key, value in arguments.items() if value})
+    told = {key: value for key, value in arguments.items() if value}
+    return Docstring(" ".join(" ".join(text).split()), told, frozenset(sections))
 
 
 def outlines(tree: ast.Module) -> list[Outline]:
@@ -157,6 +165,28 @@ def mistakes(outline: Outline) -> list[tuple[int, str, str]]:
             found.append((line, where, f"no type; write `{parameter.name}: str`, or what it is"))
         elif parameter.name != CONTEXT and not parameter.described and parameter.name not in doc.arguments:
             found.append((line, where, f"no description; add `{parameter.name}: ...` below `Args:` in the docstring"))
+    return found
+
+
+def advice(doc: str) -> list[str]:
+    """Return what a tool's docstring leaves unsaid that an agent chooses by; none of it keeps the tool from working.
+
+    Whether words say when a tool is of use cannot be told by code: a second sentence, or a word such as `when`, is
+    taken for it.
+
+    Args:
+        doc: The docstring; an empty one is a mistake already.
+    """
+    read = read_docstring(doc)
+    if not read.text:
+        return []
+    found = []
+    if (words := len(read.text.split())) < MIN_WORDS:
+        found.append(f"its description has {words} of at least {MIN_WORDS} words")
+    if not _OCCASION.search(read.text):
+        found.append("it does not say when to use it; add a short sentence, such as: Use it when ...")
+    if not read.sections & {"Returns", "Return", "Yields"}:
+        found.append("it does not say what it returns; add `Returns:` to the docstring")
     return found
 
 

@@ -12,7 +12,8 @@ import orjson
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.addresses import PRIVATE
-from quarterdeck.tools.egress import Egress, Reach, Request, Response
+from quarterdeck.tools.egress import Egress, Reach, Request, Response, unread
+from quarterdeck.tools.failures import of_status
 from quarterdeck.tools.secrets import Masker, resolve
 
 if TYPE_CHECKING:
@@ -85,25 +86,31 @@ class Service:
             try:
                 return self._masker.data(orjson.loads(answer.body))
             except orjson.JSONDecodeError:
-                raise ToolError(f"{self._name} answered with broken JSON.") from None
+                raise unread(request, f"{self._name} answered with broken JSON.") from None
         return self._masker.mask(answer.text())
 
     async def send(self, request: Request) -> Response:
         """Send a request; return an answer of success, unmasked.
 
         Raises:
-            ToolError: No answer, or one that says that it failed; the text holds its status and no secret.
+            ToolError: No answer, or one that says that it failed; the text holds its status and no secret. Its class
+                is as `Egress.send` and `of_status` have it.
         """
         try:
             answer = await self._egress.send(request)
         except ToolError as error:
-            raise ToolError(f"{self._name}: {self._masker.mask(str(error))}") from None
+            said = f"{self._name}: {self._masker.mask(str(error))}"
+            raise ToolError(
+                said, error_class=error.error_class, unsent=error.unsent, retry_after=error.retry_after
+            ) from None
         if 200 <= answer.status < 300:
             return answer
         if 300 <= answer.status < 400:
-            raise ToolError(f"{self._name} sends on to another address (HTTP {answer.status}), which is not followed.")
+            place = f"another address (HTTP {answer.status}), which is not followed"
+            raise unread(request, f"{self._name} sends on to {place}.")
         said = " ".join(self._masker.mask(answer.text()[: 8 * SHOWN]).split())[:SHOWN]
-        raise ToolError(f"{self._name} answered HTTP {answer.status}{_advice(answer.status)}: {said or 'no text'}")
+        text = f"{self._name} answered HTTP {answer.status}{_advice(answer.status)}: {said or 'no text'}"
+        raise of_status(text, answer.status, answer.headers.get("retry-after", ""))
 
 
 def secret(env: str) -> str:

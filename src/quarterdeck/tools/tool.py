@@ -30,6 +30,7 @@ class Tool:
         timeout: Seconds a call may take.
         manifest: What is declared of it: effect, owner, sinks and the rest.
         validator: Checks the arguments, compiled once; without one they are checked by `parameters`.
+        of_engine: It is the engine's own, such as `delegate`: what its work says to the run, it may say.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Tool:
     timeout: float = 60.0
     manifest: Manifest = field(default_factory=Manifest, compare=False)
     validator: TypeAdapter[Any] | None = field(default=None, repr=False, compare=False)
+    of_engine: bool = False
 
     @property
     def base(self) -> str:

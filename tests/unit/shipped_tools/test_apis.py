@@ -99,7 +99,8 @@ def test_each_operation_is_a_typed_tool(tmp_path: Path) -> None:
         "pets.deletePet": "irreversible",
     }  # fmt: skip
     listed = made["pets.listPets"]
-    assert listed.description == "List pets." and listed.manifest.owner == "shop" and listed.manifest.sinks == {}
+    assert listed.description == "List pets." and listed.manifest.owner == "shop"
+    assert listed.manifest.sinks == {"tag": "other", "limit": "other", "X_Trace": "other"}
     assert listed.parameters["properties"] == {
         "tag": {"type": "array", "items": {"type": "string"}},
         "limit": {"type": "integer", "exclusiveMinimum": 0, "maximum": 100},

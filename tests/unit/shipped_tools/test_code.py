@@ -52,6 +52,34 @@ def test_a_hostile_checkout_runs_nothing(checkout: Path) -> None:
     assert not ran.exists()
 
 
+def test_a_checkout_cannot_show_another_folder(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "a.py").write_text("secret = 1\n")
+    git(checkout, "config", "core.worktree", str(other))
+    assert call("code.changes", checkout) == [{"file": "a.py", "lines": "1  one = 1\n2  two = 3"}]
+
+
+@pytest.mark.parametrize("how", ["gitdir", "link", "alternates"])
+def test_a_checkout_cannot_show_another_repository(checkout: Path, tmp_path: Path, how: str) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "b.py").write_text("mine = 1\n")
+    if how == "gitdir":
+        (inside / ".git").write_text(f"gitdir: {checkout / '.git'}\n")
+    elif how == "link":
+        (inside / ".git").symlink_to(checkout / ".git")
+    else:
+        git(inside, "init", "-q")
+        (inside / ".git" / "objects" / "info").mkdir(exist_ok=True)
+        (inside / ".git" / "objects" / "info" / "alternates").write_text(f"{checkout / '.git' / 'objects'}\n")
+    assert call("code.changes", inside) == [{"file": "b.py", "lines": "1  mine = 1"}]
+
+
+def test_the_last_commit_is_shown_where_nothing_is_changed(checkout: Path) -> None:
+    git(checkout, "commit", "-qam", "second")
+    assert call("code.changes", checkout) == [{"file": "a.py", "lines": "1  one = 1\n2+ two = 3"}]
+
+
 def test_a_folder_without_git_is_shown_whole_and_an_empty_one_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="no code to review"):
         call("code.changes", tmp_path)

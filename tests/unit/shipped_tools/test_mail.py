@@ -5,6 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import os
+import smtplib
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -15,17 +18,24 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.governance.trial_gate import trial
 from tests.unit.shipped_tools.service_call import CANARY, SHIPPED, call, context
 
-from quarterdeck.errors import ToolError
-from quarterdeck.spec.services import MailSpec
+from quarterdeck.errors import ToolError, Waiting
+from quarterdeck.governance.email import deliver
+from quarterdeck.governance.policy import Policy
+from quarterdeck.spec.governance import GovernanceConfig
+from quarterdeck.spec.services import MailSpec, ServicesConfig
 from quarterdeck.tools import mailing
 
 SPEC = {"smtp_env": "SMTP_PLACE", "sender": "crew@example.org", "recipients": ["*@example.org"], "max_bytes": 100_000}
 
 
 class PostOffice:
-    """A small SMTP server: what arrived, and what it refuses."""
+    """A small SMTP server: what arrived, and what it refuses.
+
+    `refuse` says by verb what is answered, `.` standing for the end of a message: a line of text, or "" to hang up.
+    """
 
     def __init__(self) -> None:
         self.port = 0
@@ -40,6 +50,8 @@ def office(loopback: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostOffi
 
     class Handler(socketserver.StreamRequestHandler):
         def say(self, text: str) -> None:
+            if not text:
+                raise ConnectionError("the office hangs up")
             self.wfile.write(text.encode() + b"\r\n")
 
         def handle(self) -> None:
@@ -66,7 +78,7 @@ def office(loopback: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostOffi
                         lines.append(data.removeprefix(b".") if data.startswith(b"..") else data)
                     message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
                     office.letters.append((receivers, message))
-                    self.say("250 taken")
+                    self.say(office.refuse.get(".", "250 taken"))
                 else:
                     self.say("221 bye" if verb == "QUIT" else "250 ok")
 
@@ -174,7 +186,90 @@ async def test_nobody_answers(
         await call("mail.send", context(tmp_path, {}), to=["a@example.org"], subject="a", body="b")
 
 
+@pytest.mark.parametrize(
+    ("verb", "reply", "error_class", "unsent"),
+    [
+        ("EHLO", "", "unavailable", True),
+        ("AUTH", "535 no", "tool", True),
+        ("AUTH", "454 not now", "unavailable", True),
+        ("MAIL", "421 closing", "unavailable", True),
+        ("MAIL", "550 not you", "tool", True),
+        ("MAIL", "", "unavailable", True),
+        ("RCPT", "450 later, please", "unavailable", True),
+        ("RCPT", "550 nobody", "tool", True),
+        ("DATA", "451 not now", "unavailable", True),
+        (".", "451 not now", "unavailable", True),
+        (".", "554 spam", "tool", True),
+        (".", "", "unavailable", False),
+        (".", "so-so", "lost", False),
+    ],
+)
+async def test_a_code_says_whether_to_try_again_and_a_lost_line_that_nobody_knows(
+    office: PostOffice, tmp_path: Path, verb: str, reply: str, error_class: str, unsent: bool
+) -> None:
+    office.refuse[verb] = reply
+    with pytest.raises(ToolError) as told:
+        await send(tmp_path)
+    assert (told.value.error_class, told.value.unsent) == (error_class, unsent)
+    assert ("nobody knows" in str(told.value)) is not unsent and len(office.letters) == (verb == ".")
+
+
+@pytest.mark.parametrize("reply", ["", "500 no goodbye"])
+async def test_how_the_server_says_goodbye_changes_nothing(office: PostOffice, tmp_path: Path, reply: str) -> None:
+    office.refuse["QUIT"] = reply
+    assert (await send(tmp_path))["sent_to"] == ["a@example.org"] and len(office.letters) == 1
+
+
+async def test_an_answer_that_does_not_come_is_a_timeout(
+    loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("SMTP_PLACE", f"smtp://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ToolError, match="did not answer in time") as told:
+            await send(tmp_path, {"seconds": 1})
+    assert (told.value.error_class, told.value.unsent) == ("timeout", True)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_letter_goes_out_once(office: PostOffice, tmp_path: Path, lost: bool) -> None:
+    office.refuse["." if lost else "MAIL"] = ""
+    declared = {"mail.send": {"effect": "external", "sinks": {}, "retries": {"unavailable": 1}}}
+    policy = Policy(GovernanceConfig.model_validate({"autonomy": "high", "tools": declared}))
+    services = ServicesConfig.model_validate({"mail": SPEC})
+    async with trial(tmp_path, {"mail.send": SHIPPED["mail.send"]}, policy=policy, services=services) as run:
+        sending = run.call("mail.send", to=["a@example.org"], subject="Tide", body="At 12:04.")
+        if lost:
+            with pytest.raises(Waiting, match="nobody knows whether it was done"):
+                await sending
+        else:
+            result = await sending
+            assert (result.status, result.error_class) == ("error", "unavailable")
+    assert (len(office.letters), len(office.logins)) == ((1, 1) if lost else (0, 2))
+
+
 def test_what_the_tool_says_of_itself() -> None:
     manifest = SHIPPED["mail.send"].manifest
     assert manifest.effect == "irreversible" and not manifest.idempotent
     assert manifest.sinks == {"to": "recipient", "cc": "recipient", "attachments": "path"}
+
+
+@pytest.mark.parametrize("place", ["http://mail.example.org", "smtp://", "smtp://a:b@mail.example.org:port", "mail"])
+async def test_a_place_that_is_no_mail_server_is_named_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("SMTP_PLACE", place)
+    with pytest.raises(ToolError, match="env:SMTP_PLACE holds no URL such as smtps://"):
+        await send(tmp_path)
+
+
+async def test_without_tls_no_password_leaves_this_machine(
+    office: PostOffice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarterdeck.tools.smtp._ON_THIS_MACHINE", frozenset())
+    with pytest.raises(ToolError, match="offers no TLS, so no password is sent") as told:
+        await send(tmp_path)
+    assert CANARY not in str(told.value)
+    notice = dict.fromkeys(("crew", "run_id", "kind", "delivery", "text"), "x")
+    with pytest.raises(smtplib.SMTPNotSupportedError, match="no password is sent"):
+        deliver(os.environ["SMTP_PLACE"], "a@x.example", ["b@x.example"], notice)
+    assert not office.letters and not office.logins

@@ -7,11 +7,12 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.tools.site import Page, Site, serving
+from tests.unit.tools.site import Page, Seen, Site, serving
 
 from quarterdeck.errors import ToolError
 from quarterdeck.tools.addresses import PRIVATE, refusal
@@ -43,7 +44,8 @@ ODD_URLS = [
     "ldap://8.8.8.8/", "data:text/html,a", "javascript:alert(1)", "jar:http://8.8.8.8!/", "unix:///run/docker.sock",
     "ws://8.8.8.8/", "http://8.8.8.8:22/", "http://8.8.8.8:6379/", "http://8.8.8.8:0/", "http://8.8.8.8:65536/",
     "http://8.8.8.8:80:80/", "https://8.8.8.8:8443/", "http://-evil-/", "http://a..b/", "http://.example.com/", "http://",
-    "http://8.8.8.8/" + "a" * 3000, "",
+    "http://8.8.8.8/" + "a" * 3000, "", "http://0x7F.1/", "http://0177.1/", "http://4294967295/", "http://0300.0250.1.1/",
+    "http://127%2e0%2e0%2e1/", "http://[::ffff:0x7f.0.0.1]/", "http://[2002:7f00:1::]:22/", "sftp://8.8.8.8/",
 ]  # fmt: skip
 TRANSLATED = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 NAMES = ["localhost", "localhost.localdomain", "metadata.google.internal", "127.0.0.1.nip.io", "intranet", "a.b.local"]
@@ -57,7 +59,7 @@ FORMS = [*map(literal, HIDDEN_ADDRESSES), *ODD_URLS]
 
 
 def test_there_are_enough_forms() -> None:
-    assert len(set(FORMS)) + len(HIDDEN_ADDRESSES) + len(NAMES) >= 120
+    assert len({*FORMS, *NAMES}) >= 120
 
 
 @pytest.mark.parametrize("url", FORMS)
@@ -237,6 +239,61 @@ async def test_time_and_kind_are_bounded(site: Site) -> None:
         await Egress(opened(site)).send(Request("GET", site.url + "/image", kinds=frozenset({"text/html"})))
 
 
+def breaks_off() -> Iterator[bytes]:
+    yield b"half"
+    raise OSError("the rest is lost")
+
+
+def hangs_up(seen: Seen) -> Page:
+    raise OSError("nothing is answered")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+@pytest.mark.parametrize("page", [hangs_up, Page(chunks=breaks_off, headers={"Content-Length": "9"})])
+async def test_what_is_lost_was_sent_once(site: Site, method: str, page: Any) -> None:
+    site.pages["/"] = page
+    with pytest.raises(ToolError, match=r"breaks off|no connection") as told:
+        await Egress(opened(site)).send(Request(method, site.url + "/"))
+    assert (told.value.error_class, told.value.unsent, len(site.seen)) == ("unavailable", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "error_class"), [([], "unavailable"), (["127.0.0.1"], "unavailable"), (["10.0.0.1"], "tool")]
+)
+async def test_what_never_left_is_said_to_be_unsent(site: Site, found: list[str], error_class: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return found
+
+    reach = Reach(ports=frozenset({1}), networks=(ip_network("127.0.0.1/32"),))
+    with pytest.raises(ToolError) as told:
+        await Egress(reach, resolve).send(Request("POST", "http://nobody.example.com:1/"))
+    assert (told.value.error_class, told.value.unsent) == (error_class, True)
+
+
+async def test_a_name_that_is_looked_up_too_long_is_unsent(site: Site) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await asyncio.sleep(60)
+        return []
+
+    with pytest.raises(ToolError) as told:
+        await Egress(opened(site), resolve).send(Request("POST", f"http://slow.example.com:{site.port}/", seconds=0.05))
+    assert (told.value.error_class, told.value.unsent) == ("timeout", True)
+
+
+async def test_after_a_redirect_something_was_sent(site: Site) -> None:
+    site.pages["/"] = Page(status=302, headers={"Location": "http://127.0.0.1:1/"})
+    reach = Reach(ports=frozenset({site.port, 1}), networks=(ip_network("127.0.0.1/32"),))
+    with pytest.raises(ToolError) as told:
+        await Egress(reach).send(Request("GET", site.url + "/", redirects=1))
+    assert (told.value.error_class, told.value.unsent) == ("unavailable", False)
+
+
+async def test_an_error_page_is_cut_and_not_refused(site: Site) -> None:
+    site.pages["/"] = Page(b"x" * 5000, 503)
+    answer = await Egress(opened(site)).send(Request("POST", site.url + "/", max_bytes=1000))
+    assert (answer.status, len(answer.body)) == (503, 1000)
+
+
 async def test_an_error_names_no_query(site: Site) -> None:
     with pytest.raises(ToolError) as caught:
         await Egress(Reach(ports=frozenset({1}), networks=PRIVATE)).send(
@@ -247,8 +304,9 @@ async def test_an_error_names_no_query(site: Site) -> None:
 
 async def test_a_certificate_must_hold(site: Site) -> None:
     """A server that speaks no TLS at all stands for one whose certificate does not hold: neither is read."""
-    with pytest.raises(ToolError):
+    with pytest.raises(ToolError) as told:
         await Egress(opened(site)).send(Request("GET", f"https://127.0.0.1:{site.port}/"))
+    assert (told.value.error_class, told.value.unsent) == ("unavailable", True)
 
 
 async def test_a_cancelled_request_ends_at_once(site: Site) -> None:

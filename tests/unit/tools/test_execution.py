@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import re
 import subprocess
 import sys
 import threading
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from quarterdeck.errors import ToolError
+from quarterdeck.errors import JournalError, LimitReached, ToolError, Waiting
+from quarterdeck.tools.composite import InnerCalls
 from quarterdeck.tools.execution import Executor
 from quarterdeck.tools.tool import Tool, ToolContext
 
@@ -117,8 +120,8 @@ async def test_what_a_tool_raises_arrives_and_never_ends_the_process(executor: E
 
     for function, kind, text in (
         (bad, ToolError, "no such order"),
-        (leave, RuntimeError, "SystemExit: 3"),
-        (leave_async, RuntimeError, "SystemExit: 3"),
+        (leave, ToolError, r"t\.f ended itself: SystemExit: 3"),
+        (leave_async, ToolError, r"t\.f ended itself: SystemExit: 3"),
         (late, ToolError, "timed out: socket"),
         (stop, RuntimeError, "StopIteration"),
     ):
@@ -147,3 +150,73 @@ async def test_a_closed_executor_says_so() -> None:
     executor.close()
     with pytest.raises(RuntimeError, match="closed"):
         await executor.execute(tool(lambda: 1), {}, CONTEXT, 1)
+
+
+class Odd(BaseException):
+    """What no `except Exception` sees."""
+
+
+ENDS = [
+    asyncio.CancelledError("x"), KeyboardInterrupt("x"), SystemExit(3), GeneratorExit("x"), Odd("x"),
+    BaseExceptionGroup("x", [asyncio.CancelledError("y")]),
+]  # fmt: skip
+STOPS = [Waiting("Pay the author.", code="approval"), LimitReached("no more", "seconds"), JournalError("full")]
+
+
+@pytest.mark.parametrize("error", [*ENDS, *STOPS], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_nothing_that_a_tool_raises_ends_or_stops_its_caller(
+    executor: Executor, error: BaseException, asynchronous: bool
+) -> None:
+    def act() -> None:
+        raise error
+
+    async def act_async() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    with pytest.raises(Exception, match=re.escape(type(error).__name__) if error in ENDS else str(error)) as raised:
+        await executor.execute(tool(act_async if asynchronous else act), {}, CONTEXT, 5)
+    assert not isinstance(raised.value, type(error))
+    assert getattr(raised.value, "error_class", "bug") == ("killed" if error in ENDS else "bug")
+    me = asyncio.current_task()
+    assert me is not None and not me.cancelling()
+
+
+async def test_a_tool_that_answers_the_real_cancellation_with_something_else_cannot_keep_it(executor: Executor) -> None:
+    began = asyncio.Event()
+
+    async def stubborn() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise Odd("not now")
+
+    call = asyncio.create_task(executor.execute(tool(stubborn), {}, CONTEXT, 60))
+    await began.wait()
+    call.cancel()
+    with pytest.raises((asyncio.CancelledError, Odd)):
+        await call
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+@pytest.mark.parametrize("stop", STOPS, ids=lambda error: type(error).__name__)
+async def test_only_a_call_within_a_tool_stops_its_caller_and_the_tool_cannot_take_that_back(
+    executor: Executor, stop: Exception, taken_back: bool
+) -> None:
+    async def make(number: int, name: str, arguments: dict[str, Any]) -> Any:
+        raise stop
+
+    async def composite(context: ToolContext) -> str:
+        try:
+            await context.call("desk.pay", {})
+        except Exception:
+            if not taken_back:
+                raise
+        return "paid"
+
+    context = dataclasses.replace(CONTEXT, call=InnerCalls(make))
+    with pytest.raises(type(stop)) as raised:
+        await executor.execute(tool(composite, takes_context=True), {}, context, 5)
+    assert raised.value is stop

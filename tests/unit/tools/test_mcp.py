@@ -14,8 +14,12 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.unit.governance.trial_gate import trial
+from tests.unit.tools.site import Page, Seen, Site, serving
 
-from quarterdeck.errors import SpecError, ToolError
+from quarterdeck.errors import SpecError, ToolError, Waiting
+from quarterdeck.governance.policy import Policy
+from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.spec.mcp import load_mcp
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.tools import mcp as module
@@ -119,6 +123,121 @@ async def test_tools_come_in_over_http(workspace: Workspace, opened: Opened, htt
         await run(tools["mcp_tests.add"], a=1, b=1)
 
 
+class Remote:
+    """An MCP server over plain HTTP whose answer to a call is what a test says, by the tool's argument."""
+
+    def __init__(self, site: Site) -> None:
+        self.calls: list[str] = []
+        self.sessions = 0
+        self.answers: dict[str, Page | None] = {}
+        site.pages["/mcp"] = self._answer
+
+    def _answer(self, seen: Seen) -> Page:
+        asked = json.loads(seen.body or b"{}")
+        if seen.method != "POST":
+            return Page(status=405)
+        if "id" not in asked:
+            return Page(status=202)
+        if asked["method"] == "tools/call":
+            said = asked["params"]["arguments"]["say"]
+            self.calls.append(said)
+            return self._page(said) or self._result(asked, {"content": [{"type": "text", "text": said}]})
+        if asked["method"] == "initialize":
+            self.sessions += 1
+            known = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
+            return self._page("hello") or self._result(asked, known | {"serverInfo": {"name": "t", "version": "1"}})
+        tool = {"name": "act", "inputSchema": {"type": "object", "properties": {"say": {"type": "string"}}}}
+        return self._result(asked, {"tools": [tool]})
+
+    def _page(self, said: str) -> Page | None:
+        page = self.answers.get(said, Page())
+        if page is None:
+            raise ConnectionError("the server hangs up")
+        return page if page.status >= 400 else None
+
+    @staticmethod
+    def _result(asked: dict[str, Any], result: dict[str, Any]) -> Page:
+        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+        return Page(body.encode(), headers={"Content-Type": "application/json"})
+
+
+@pytest.fixture
+async def remote(loopback: None, workspace: Workspace) -> AsyncIterator[Remote]:
+    with serving() as site:
+        made = Remote(site)
+        declare(workspace, command=None, args=None, url=f"{site.url}/mcp")
+        await accept(workspace)
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("page", "error_class", "unsent", "after"),
+    [
+        (Page(status=503), "unavailable", False, None), (Page(status=500), "unavailable", False, None),
+        (Page(status=429, headers={"Retry-After": "7"}), "rate_limited", False, 7.0),
+        (Page(status=503, headers={"Retry-After": "7"}), "rate_limited", False, 7.0),
+        (Page(status=401), "tool", False, None), (Page(status=400), "tool", False, None),
+        (Page(status=404), "unavailable", True, None), (None, "unavailable", False, None),
+    ],
+)  # fmt: skip
+async def test_each_failure_of_a_server_has_its_class(
+    remote: Remote, opened: Opened, page: Page | None, error_class: str, unsent: bool, after: float | None
+) -> None:
+    remote.answers["no"] = page
+    act = opened()["mcp_tests.act"]
+    assert await run(act, say="yes") == "yes"
+    began = remote.sessions
+    with pytest.raises(ToolError) as told:
+        await asyncio.wait_for(run(act, say="no"), 20)
+    assert (told.value.error_class, told.value.unsent, told.value.retry_after) == (error_class, unsent, after)
+    assert ("nobody knows" in str(told.value)) is (page is None)
+    assert await run(act, say="yes") == "yes" and remote.calls == ["yes", "no", "yes"]
+    assert remote.sessions - began == (unsent or page is None)  # else the session goes on
+
+
+async def test_an_error_of_one_call_leaves_those_beside_it_alone(remote: Remote, opened: Opened) -> None:
+    remote.answers["no"] = Page(status=429)
+    act = opened()["mcp_tests.act"]
+    said = await asyncio.gather(*(run(act, say=word) for word in ("a", "no", "b")), return_exceptions=True)
+    assert [said[0], said[2]] == ["a", "b"] and isinstance(said[1], ToolError)
+    assert said[1].error_class == "rate_limited"
+
+
+@pytest.mark.parametrize(
+    ("page", "error_class"), [(Page(status=401), "tool"), (Page(status=503), "unavailable"), (None, "unavailable")]
+)
+async def test_a_session_that_does_not_begin_leaves_calls_unsent(
+    remote: Remote, opened: Opened, page: Page | None, error_class: str
+) -> None:
+    remote.answers["hello"] = page
+    with pytest.raises(ToolError, match="cannot be used") as told:
+        await asyncio.wait_for(run(opened()["mcp_tests.act"], say="yes"), 20)
+    assert (told.value.error_class, told.value.unsent, remote.calls) == (error_class, True, [])
+
+
+async def test_a_call_that_is_lost_is_put_before_a_person(remote: Remote, opened: Opened, tmp_path: Path) -> None:
+    remote.answers["no"] = None
+    declared = {"mcp_tests.act": {"sinks": {}, "retries": {"unavailable": 2}}}
+    policy = Policy(GovernanceConfig.model_validate({"autonomy": "high", "tools": declared}))
+    async with trial(tmp_path, opened(), policy=policy) as gate:
+        with pytest.raises(Waiting, match="nobody knows whether it was done"):
+            await gate.call("mcp_tests.act", say="no")
+    assert remote.calls == ["no"]
+
+
+async def test_a_server_that_is_gone_was_sent_nothing(workspace: Workspace, opened: Opened, loopback: None) -> None:
+    with serving() as site:
+        declare(workspace, command=None, args=None, url=f"{site.url}/mcp")
+        Remote(site)
+        await accept(workspace)
+        act = opened()["mcp_tests.act"]
+        assert await run(act, say="yes") == "yes"
+    for _ in range(2):  # within a session, and at the beginning of one
+        with pytest.raises(ToolError, match="cannot be used") as told:
+            await asyncio.wait_for(run(act, say="yes"), 20)
+        assert (told.value.error_class, told.value.unsent) == ("unavailable", True)
+
+
 async def test_only_what_is_declared_is_in_its_environment(
     workspace: Workspace, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +272,12 @@ async def test_a_server_that_ends_is_started_again_a_few_times(workspace: Worksp
         with pytest.raises(ToolError, match="nobody knows whether the call was done"):
             await run(tools["mcp_tests.die"])
         assert await run(tools["mcp_tests.add"], a=1, b=1) == 2
-    with pytest.raises(ToolError, match="ended during the call"):
+    with pytest.raises(ToolError, match="ended during the call") as lost:
         await run(tools["mcp_tests.die"])
-    with pytest.raises(ToolError, match="is not started again"):
+    assert (lost.value.error_class, lost.value.unsent) == ("unavailable", False)
+    with pytest.raises(ToolError, match="is not started again") as told:
         await run(tools["mcp_tests.add"], a=1, b=1)
+    assert (told.value.error_class, told.value.unsent) == ("unavailable", True)
 
 
 async def test_a_cancelled_call_is_cancelled_there_and_others_go_on(

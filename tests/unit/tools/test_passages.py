@@ -186,3 +186,9 @@ def test_a_pdf_cut_short_never_raises_anything_else(cut: int) -> None:
 )
 def test_encodings_are_recognised(data: bytes, text: str) -> None:
     assert read_document("a.txt", "txt", data).passages[0].text == text
+
+
+def test_a_damaged_pdf_is_told_by_its_name_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Unreadable, match="damaged PDF"):
+        read_document("a.pdf", "pdf", b"%PDF-1.7\ngarbage")
+    assert caplog.text == ""

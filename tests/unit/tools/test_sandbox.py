@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -136,20 +137,18 @@ async def test_links_and_pipes_do_not_come_back(walls: bool) -> None:
 
 
 def processes_with(mark: str) -> list[str]:
-    return [
-        entry.name
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and mark in (entry / "cmdline").read_text(errors="replace")
-    ]
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that ended while it was looked at
+            if entry.name.isdigit() and mark in (entry / "cmdline").read_text(errors="replace"):
+                found.append(entry.name)
+    return found
 
 
 async def gone(mark: str) -> bool:
     for _ in range(100):
-        try:
-            if not processes_with(mark):
-                return True
-        except OSError:  # one that ended while it was looked at
-            continue
+        if not processes_with(mark):
+            return True
         await asyncio.sleep(0.02)
     return False
 
