@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from bench.report import Row, report
@@ -22,7 +23,9 @@ from bench.report import Row, report
 from quarterdeck.journal.store import Store
 from quarterdeck.memory.item import Item, Scope
 from quarterdeck.memory.longterm import LongTerm
-from quarterdeck.memory.nearest import Floats
+
+if TYPE_CHECKING:
+    from quarterdeck.memory.nearest import Floats
 
 DIMENSION = 384
 WORDS = 20_000

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from quarterdeck.journal.store import Store
-from quarterdeck.memory.episodes import MAX_LINE, MAX_TEXT, Episode, find, ranked, write
+from quarterdeck.memory.episodes import BY_MEANING, KEPT, MAX_LINE, MAX_TEXT, Episode, Kept, find, ranked, write
 from quarterdeck.memory.item import Scope
+from quarterdeck.testing import HashEmbedder
 
 SCOPE = Scope("acme", "research")
 NAMES = ["", "a", "A", "ab", "a%", "a_", "%", "_", "*", "a/b", "a:b", "é", "e\u0301"]
@@ -72,13 +73,26 @@ async def test_the_nearest_goal_comes_first() -> None:
     goals = ["Ships of the harbour", "Wind farm output", "Dredging"]
     many = [episode(f"r{number}", goal=goal) for number, goal in enumerate(goals)]
     by_words = await ranked(many, "the output of wind farms")
-    assert by_words[0][1].goal == "Wind farm output" and by_words[-1][0] == 0
+    assert [one.goal for _, one in by_words] == ["Wind farm output"], "the others are not like it at all"
 
     class Meaning:
         async def embed(self, texts: Any) -> list[list[float]]:
             return [[1.0, 0.0] if text in ("breeze", "Wind farm output") else [0.0, 1.0] for text in texts]
 
     by_meaning = await ranked(many, "breeze", Meaning())
-    assert [score for score, _ in by_meaning] == [1.0, 0.0, 0.0] and by_meaning[0][1] == many[1]
+    assert by_meaning == [(1.0, many[1])]
     assert await ranked([], "breeze", Meaning()) == []
     assert replace(many[0], task="a").id != many[0].id
+
+
+async def test_goals_are_embedded_once_and_only_the_newest() -> None:
+    embedder = HashEmbedder()
+    kept = Kept(embedder)
+    many = [episode(f"r{number}", goal=f"goal {number % 100}") for number in range(200)]
+    first = await ranked(many, "again goal 7", kept)
+    assert first[0][1] == many[7] and len(embedder.texts) == 1 + BY_MEANING
+    assert await ranked(many, "again goal 7", kept) == first and len(embedder.texts) == 1 + BY_MEANING
+    for start in range(0, 2 * KEPT, 100):
+        await kept.embed([f"text {number}" for number in range(start, start + 100)])
+    assert len(kept._vectors) == KEPT
+    assert await kept.embed(["a b", "b a", "a b"]) == [*(await HashEmbedder().embed(["a b", "b a", "a b"]))]

@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck.memory.redis_session import RedisSession
+from quarterdeck.engine.longterm import usable
+from quarterdeck.errors import InputError
+from quarterdeck.memory.redis_session import RedisSession, check_url
 from quarterdeck.memory.session import LocalSession, Session
+from quarterdeck.spec.memory import MemoryProfile, SessionSpec
 
 Make = Callable[..., Session]
 
@@ -159,6 +162,74 @@ async def test_a_redis_that_is_not_there_is_an_empty_cache(tmp_path: Path, caplo
     assert await session.clear() == 0
     await session.close()
     assert len(caplog.records) == 1 and "goes on without it" in caplog.text
+
+
+async def test_a_redis_that_hangs_is_left_alone_for_a_while_and_then_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarterdeck.memory.redis_session.TIMEOUT_SECONDS", 0.01)
+    moment = 100.0
+    place = Path("/tmp") / f"qd-hung-{os.getpid()}-{time.monotonic_ns()}.sock"
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+
+    server = await asyncio.start_unix_server(hang, place)
+    session = RedisSession(f"unix://{place}", "t", "r", 60, 1000, clock=lambda: moment)
+    try:
+        for rest in (5, 10, 20, 40, 80):
+            asked = len(accepted)
+            assert await session.get("a") is None
+            assert len(accepted) > asked, "it was asked"
+            asked = len(accepted)
+            for _ in range(20):
+                assert await session.get("a") is None and not await session.put("a", 1)
+            moment += rest - 0.1
+            assert await session.get("a") is None and len(accepted) == asked, "and then left alone"
+            moment += 0.2
+        moment += 1e6
+        assert not await session.put("a", 1) and len(accepted) == asked, "a run does without it in the end"
+    finally:
+        await session.close()
+        for writer in accepted:
+            writer.close()
+        server.close()
+        place.unlink(missing_ok=True)
+
+
+@pytest.mark.real
+async def test_a_redis_that_answers_again_is_used_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 100.0
+    session = RedisSession(redis_url, "t", f"again-{time.monotonic_ns()}", 60, 1000, clock=lambda: moment)
+    assert await session.put("a", 1)
+    right = session._keys
+    session._keys = ["one"]  # refused by the server
+    assert await session.get("a") is None
+    session._keys = right
+    assert await session.get("a") is None, "still left alone"
+    moment += 5.1
+    assert await session.get("a") == 1
+    assert await session.clear() == 1
+    await session.close()
+
+
+@pytest.mark.parametrize("url", ["http://x:swordfish@y", "x", "redis://h:port/0"])
+def test_a_wrong_url_is_told_in_one_line(url: str) -> None:
+    for make in (check_url, lambda url: RedisSession(url, "t", "r", 60, 1000)):
+        with pytest.raises(InputError, match="QUARTERDECK_REDIS_URL is no URL of a Redis") as raised:
+            make(url)
+        assert "\n" not in str(raised.value) and "swordfish" not in str(raised.value)
+
+
+def test_a_wrong_url_is_found_before_a_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_cache, without = MemoryProfile(session=SessionSpec()), MemoryProfile()
+    monkeypatch.setenv("QUARTERDECK_REDIS_URL", "http://x:swordfish@y")
+    assert usable(without) is without
+    with pytest.raises(InputError, match="no URL of a Redis"):
+        usable(with_cache)
+    monkeypatch.setenv("QUARTERDECK_REDIS_URL", "redis://localhost:6379/0")
+    assert usable(with_cache) is with_cache
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.integers(0, 60)), max_size=60))

@@ -22,6 +22,7 @@ CREW = Scope("acme", "research")
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+import numpy  # which the first write would import
 from quarterdeck.journal.store import Store
 from quarterdeck.memory.item import Item, Scope
 from quarterdeck.memory.longterm import LongTerm

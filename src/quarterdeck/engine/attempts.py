@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from quarterdeck.governance.labels import Origin
 from quarterdeck.journal.events import ModelCalled, PlanMade, StepEnded, ToolCalled
 from quarterdeck.journal.totals import usd_of
 
@@ -31,6 +32,7 @@ class Attempts:
 
     def __init__(self, journal: RunJournal) -> None:
         self._failures: dict[str, dict[str, None]] = defaultdict(dict)
+        self._told_by: dict[str, str] = {}
         self._plans: dict[str, tuple[str, ...]] = {}
         self._usd: dict[str, Decimal | None] = defaultdict(Decimal)
         for call in journal.recorded_tools_below(""):
@@ -43,6 +45,8 @@ class Attempts:
         if isinstance(event, ToolCalled):
             if event.status in NOT_DONE and event.error_class != "repeated":
                 self._fail(task, f"{event.tool}({_brief(event.arguments)}) -> {event.result}")
+                if event.status != "denied":  # that is said by the gate; all else by the tool
+                    self._told_by.setdefault(task, str(Origin("tool", event.tool[:128])))
         elif isinstance(event, StepEnded):
             if event.status == "failed":
                 self._fail(task, f"step {event.step} -> {event.why}")
@@ -55,6 +59,10 @@ class Attempts:
     def failures(self, path: str) -> tuple[str, ...]:
         """Return what failed in the task at a path, each approach once."""
         return tuple(self._failures.get(path, ()))
+
+    def origin(self, path: str) -> str:
+        """Return the label of what failed in the task at a path: the first tool whose words it holds, else `model`."""
+        return self._told_by.get(path, "model")
 
     def plan(self, path: str) -> tuple[str, ...]:
         """Return the steps of the last plan of the task at a path."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from quarterdeck.engine import prompts
 from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal.events import Decision
-from quarterdeck.memory.window import BYTES_A_TOKEN, FULL
-from quarterdeck.models.port import ModelRequest
+from quarterdeck.memory.estimate import estimate
+from quarterdeck.memory.tokens import tokenizer_of
+from quarterdeck.memory.window import FRAME, FULL
+from quarterdeck.models.port import Message, ModelRequest
 
 if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.memory.window import Window
     from quarterdeck.models.catalog import ResolvedModel
-    from quarterdeck.models.port import Message
 
 MAX_SUMMARY_TOKENS = 2048
 MAX_MESSAGE_CHARACTERS = 8000
@@ -24,7 +25,9 @@ CUT = "\n[...]\n"
 
 
 async def compact(work: Assignment, run: RunScope, window: Window, step: str) -> None:
-    """Summarise the middle of a window that is full, in one call; where that fails, it is left out instead.
+    """Summarise the middle of a window that is full, in one call.
+
+    Where that fails, or the profile's strategy is `truncate`, it is left out instead.
 
     Args:
         work: The assignment, with the model that answers next.
@@ -35,13 +38,16 @@ async def compact(work: Assignment, run: RunScope, window: Window, step: str) ->
     Raises:
         LimitReached: The run's time is up.
     """
+    if window.cuts or run.profile.window.strategy == "truncate":
+        window.leave_out()
+        return
     middle = window.middle()
     if not middle:
         return
     path = f"{work.path}/{step}/compact"
     used = f"the prompt takes about {window.used} tokens, at least {FULL:.0%} of the {work.model.context} of the model"
     if run.journal.recorded_decision(path) is not None:  # it failed before, and what came after rests on that
-        window.only_cut()
+        _only_cut(window)
         return
     try:
         summary = await _summary(work, run, window, middle, path)
@@ -55,7 +61,7 @@ async def compact(work: Assignment, run: RunScope, window: Window, step: str) ->
     if summary:
         window.condense(summary)
         return
-    window.only_cut()
+    _only_cut(window)
     run.journal.note(
         Decision(
             path=path,
@@ -69,18 +75,23 @@ async def compact(work: Assignment, run: RunScope, window: Window, step: str) ->
     )
 
 
+def _only_cut(window: Window) -> None:
+    window.only_cut()
+    window.leave_out()
+
+
 async def _summary(work: Assignment, run: RunScope, window: Window, middle: Sequence[Message], path: str) -> str:
     model = _cheap(work, run)
     tokens = min(MAX_SUMMARY_TOKENS, window.room // 4)
-    empty = prompts.summarise(work, "")
-    left = (model.context - tokens) * BYTES_A_TOKEN - sum(len(one.content.encode()) + 16 for one in empty)
-    if left < tokens * BYTES_A_TOKEN:
+    count = _counter(model)
+    left = model.context - tokens - sum(count(one.content) + FRAME for one in prompts.summarise(work, ""))
+    if left < tokens:
         raise ModelError(f"the context of {model.name}, {model.context} tokens, is too small for it", "too_long")
-    request = ModelRequest(model.name, prompts.summarise(work, _record(middle, left)), max_tokens=tokens)
+    request = ModelRequest(model.name, prompts.summarise(work, _fit(_record(middle), left, count)), max_tokens=tokens)
     context = run.context_at(path, work.task, work.agent_name, model.group)
     reply = await run.port.complete(request, context)
     # a model counts otherwise than we do: what is kept must take no more than its share
-    return _cut(reply.text.strip(), tokens * BYTES_A_TOKEN)
+    return _fit(reply.text.strip(), tokens, window.tokens_of)
 
 
 def _cheap(work: Assignment, run: RunScope) -> ResolvedModel:
@@ -96,15 +107,31 @@ def _cheap(work: Assignment, run: RunScope) -> ResolvedModel:
         return work.model
 
 
-def _record(middle: Sequence[Message], most: int) -> str:
-    """Return messages as text of at most so many bytes, the oldest first; where it is too much, its middle is cut."""
+def _counter(model: ResolvedModel) -> Callable[[str], int]:
+    """Return what counts the tokens of a text for a model; an estimate where nothing here can."""
+    count = tokenizer_of(model.name, model.weights)
+    return estimate if count is None else lambda text: count(Message("user", text))
+
+
+def _record(middle: Sequence[Message]) -> str:
+    """Return messages as text, the oldest first."""
     lines = []
     for message in middle:
         calls = " ".join(f"{call.name}({call.raw or call.arguments})" for call in message.tool_calls)
         said = " ".join(part for part in (message.content, calls) if part)
         who = f"{message.role} {message.name}".strip()
         lines.append(f"{who}: {_cut(said, MAX_MESSAGE_CHARACTERS)}")
-    return _cut("\n".join(lines), most)
+    return "\n".join(lines)
+
+
+def _fit(text: str, most: int, count: Callable[[str], int]) -> str:
+    """Return a text in at most so many tokens: its beginning and its end."""
+    size = len(text.encode("utf-8", "replace"))
+    cut = text
+    while size > most and (tokens := count(cut)) > most:  # no text of so many bytes has more tokens
+        size = max(most, min(size - 1, size * most // tokens))
+        cut = _cut(text, size)
+    return cut
 
 
 def _cut(text: str, most: int) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quarterdeck.engine.longterm import Longterm
+from quarterdeck.engine.longterm import Longterm, usable
 from quarterdeck.engine.lookup import Lookups
 from quarterdeck.engine.member import CrewAI
 from quarterdeck.engine.parts import load_parts
 from quarterdeck.engine.planned import perform
 from quarterdeck.governance.breaker import tool_circuits
 from quarterdeck.governance.dial import dial_of, lowest
+from quarterdeck.journal.signature import signer_of
 from quarterdeck.models.catalog import Catalog
 from quarterdeck.models.circuits import Circuits
 from quarterdeck.models.redact import Redactor
@@ -63,7 +64,7 @@ def equip(
         governance,
         masker,
         fresh,
-        load_memory(spec.memory, workspace),
+        usable(load_memory(spec.memory, workspace)),
     )
 
 
@@ -99,7 +100,9 @@ class Equipment:
         profile: MemoryProfile | None = None,
     ) -> None:
         self.profile = profile or MemoryProfile()
-        self.longterm = Longterm(self.profile, runs / "memory", catalog, masker)
+        self.longterm = Longterm(
+            self.profile, runs / "memory", catalog, masker, redact=(governance or GovernanceConfig()).redact
+        )
         self.lookups = Lookups(runs.parent, catalog)
         self.parts = parts
         self.catalog = catalog
@@ -109,6 +112,7 @@ class Equipment:
         self.budgets = budgets
         self.roots = roots or {}
         self.governance = governance or GovernanceConfig()
+        self.signer = signer_of(self.governance.audit, os.environ)
         self.circuits = Circuits()
         self.tool_circuits = tool_circuits()
         self.masker = masker or Masker({})

@@ -1,4 +1,4 @@
-"""What an assignment puts before a person by itself: an answer that is too unsure, work out of its scope."""
+"""What an assignment puts before a person by itself: an answer too unsure or never accepted, work out of its scope."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from quarterdeck.engine.output import plain
 from quarterdeck.engine.route import confidence_of
 from quarterdeck.errors import QuarterdeckError
 from quarterdeck.governance.approvals import Question, ask
+from quarterdeck.journal.events import Decision
 
 if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Verdict
@@ -64,6 +65,25 @@ class Escalations:
         if said.answer == "rejected":
             return f"A person did not take this answer. {said.reason or 'Do better, or say what is missing.'}"
         return ""
+
+    async def rejected(self, verdict: Verdict, step: str) -> None:
+        """Record, and so have people told, that no answer was accepted: by its declared shape, or by a guardrail.
+
+        Args:
+            verdict: What code says of the last answer.
+            step: At which it was given.
+        """
+        context = self._run.context(self._work, f"{step}/escalated")
+        await context.journal.decide(
+            Decision(
+                path=context.path,
+                task=context.task,
+                agent=context.agent,
+                what=f"no answer was accepted{f' by {verdict.rejected_by}' if verdict.rejected_by else ''}",
+                why=verdict.problem[:1000],
+                chosen="escalate",
+            )
+        )
 
     async def out_of_scope(self, calls: Sequence[ToolRequest], results: Sequence[ToolResult], step: str) -> None:
         """Ask a person once an agent has wanted a tool that it was not granted for the third time.

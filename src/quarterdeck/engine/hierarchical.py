@@ -58,6 +58,7 @@ class Delegation:
             takes_context=True,
             timeout=float("inf"),
             manifest=Manifest(effect="read", owner="quarterdeck", sinks={}),  # its workers' calls are judged each
+            of_engine=True,
         )
 
     async def delegate(self, worker: str, work: str, context: ToolContext) -> Any:

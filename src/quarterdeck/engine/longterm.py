@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quarterdeck.engine.remember import Memories, Whose
+from quarterdeck.engine.remember import Memories
+from quarterdeck.engine.whose import whose_of
 from quarterdeck.errors import ModelError
+from quarterdeck.governance.labels import Label, least
+from quarterdeck.journal.events import Decision
+from quarterdeck.memory.episodes import Kept
 from quarterdeck.memory.session import LocalSession, Session
+from quarterdeck.models.personal import finders, without_personal
+from quarterdeck.models.redact import Redactor
 from quarterdeck.models.weights import installed
+from quarterdeck.spec.memory import WITHOUT_USER, needs_user
 
 if TYPE_CHECKING:
-    from quarterdeck.engine.remember import Facts, Offer
+    from sqlalchemy import Connection
+
+    from quarterdeck.engine.remember import Facts, Offer, Record
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.journal.store import Store
+    from quarterdeck.memory.admission import Admitted
     from quarterdeck.memory.embedder import Embedder
     from quarterdeck.memory.item import Item
     from quarterdeck.memory.longterm import LongTerm
+    from quarterdeck.memory.manage import Case, Verdict
+    from quarterdeck.memory.rerank import Reranker
     from quarterdeck.models.catalog import Catalog, ResolvedModel
+    from quarterdeck.models.personal import Finder
+    from quarterdeck.spec.governance import RedactSpec
     from quarterdeck.spec.memory import MemoryProfile
     from quarterdeck.tools.secrets import Masker
 
 EMBEDDED = "embedded"
 INDEX = "memory-index"
 REDIS = "QUARTERDECK_REDIS_URL"
+_log = logging.getLogger(__name__)
 
 
 class Longterm:
@@ -38,6 +56,10 @@ class Longterm:
         catalog: Finds embedding models.
         masker: Knows the secrets that must not be remembered; None for none.
         embedder: In the place of the one that the profile names; for tests.
+        redact: Personal data that does not outlive a run either.
+
+    Raises:
+        SpecError: Personal data is to be found that cannot be found on this machine.
     """
 
     def __init__(
@@ -47,22 +69,39 @@ class Longterm:
         catalog: Catalog,
         masker: Masker | None = None,
         embedder: Embedder | None = None,
+        redact: RedactSpec | None = None,
     ) -> None:
         self._profile = profile
         self._folder = folder
         self._catalog = catalog
         self._masker = masker
         self._embedder = embedder
+        self._personal = _finders(profile, redact)
         self._shared: tuple[Store, LongTerm] | None = None
+        self._goals: Kept | None = None
+        self._redact = redact
+        self._reranker: Reranker | None = None
 
     def memories(self, run: RunScope) -> Memories | None:
         """Return the memory of a run; None where its profile uses no tier that outlives a run."""
         profile = self._profile
         if profile.longterm is None and profile.episodes is None:
             return None
+        whose = whose_of(run)
+        if needs_user(profile) and not whose.user:
+            _log.warning("%s: %s", run.spec.crew, WITHOUT_USER)
         facts, offer = self._facts(run) if profile.longterm is not None else (None, None)
         return Memories(
-            profile, whose_of(run), run.spec, run.inputs, run.journal, run.gate.origins, facts=facts, offer=offer
+            profile,
+            whose,
+            run.spec,
+            run.inputs,
+            run.journal,
+            run.gate.origins,
+            facts=facts,
+            offer=offer,
+            embedder=self._goals,
+            personal=self._personal,
         )
 
     def close(self) -> None:
@@ -78,16 +117,26 @@ class Longterm:
         assert longterm is not None
         store, embedder = run.journal.store, self._embedder_of(run)
         memories = self._of(store, embedder)
+        manager = partial(_verdicts, run) if longterm.extract and longterm.manage else None
         gate = Admission(
-            memories, store, longterm, embedder=embedder, masker=self._masker, personal=not self._profile.private
+            memories,
+            longterm,
+            embedder=embedder,
+            masker=self._masker,
+            personal=not self._profile.private,
+            manager=manager,
         )
 
-        async def offer(items: Sequence[Item]) -> tuple[list[str], list[str]]:
-            extracted = await self._extracted(run) if longterm.extract else ()
-            done = await gate.admit([*items, *extracted])
-            return [item.id for item in done.added], [why for _, why in done.refused]
+        async def offer(items: Sequence[Item], record: Record) -> None:
+            async def commit(done: Admitted, work: Callable[[Connection], None]) -> None:
+                if done.merged or done.superseded:
+                    run.journal.note(_told(done))
+                await record([item.id for item in done.added], [why for _, why in done.refused], work)
 
-        return memories, offer
+            extracted = await self._extracted(run) if longterm.extract else ()
+            await gate.admit([self._without_personal(item) for item in (*items, *extracted)], commit)
+
+        return self._searched(run, memories), offer
 
     async def _extracted(self, run: RunScope) -> Sequence[Item]:
         """Return what a cheap model finds worth remembering in what the agents said, in one call."""
@@ -98,10 +147,20 @@ class Longterm:
         said = [one for one in run.results.values() if one.agent and one.text and one.status == "succeeded"]
         if scope is None or not said:
             return ()
-        passages = [Passage(f"run {run.journal.id}, {one.name}", one.text) for one in said]
+        label = run.gate.origins.label
+        passages = [Passage(f"run {run.journal.id}, {one.name}", one.text, str(label(one.text))) for one in said]
         model = extractor_of(run)
         context = run.context_at("memory/extract", "", "", model.group)
-        return await extract(passages, scope, port=run.port, model=model, context=context)
+        found = await extract(passages, scope, port=run.port, model=model, context=context)
+        # never more trusted than what was said as a whole; less where the fact alone is the word of some page
+        return [replace(item, origin=str(_least(Label.parse(item.origin), label(item.text)))) for item in found]
+
+    def _without_personal(self, item: Item) -> Item:
+        """Return an item without the personal data that must not outlive a run."""
+        if not self._personal:
+            return item
+        text, source, group = (without_personal(one, self._personal) for one in (item.text, item.source, item.group))
+        return replace(item, text=text, source=source, group=group)
 
     def _embedder_of(self, run: RunScope) -> Embedder | None:
         """Return what makes vectors; None for words alone, where its weights are not on this machine."""
@@ -111,7 +170,34 @@ class Longterm:
             return embedder_of(self._name, self._catalog, run.context_at("memory", "", ""))
         if self._embedder is None and installed("embedder") is not None:
             self._embedder = embedder_of(EMBEDDED, self._catalog)
+        if self._embedder is not None and self._goals is None:
+            self._goals = Kept(self._embedder)
         return self._embedder
+
+    def _searched(self, run: RunScope, memories: LongTerm) -> Facts:
+        """Return what a run searches: long-term memory, in the order of a cross-encoder where its profile names one."""
+        name = self._profile.longterm.rerank if self._profile.longterm is not None else ""
+        if not name:
+            return memories
+        from quarterdeck.memory.rerank import LocalReranker, Reranked, reranker_of
+
+        # what a hosted one ranks is paid by the run that asks for it; one on this machine is loaded once
+        reranker = self._reranker or reranker_of(
+            name,
+            self._catalog,
+            run.context_at("memory", "", ""),
+            mask=self._masker.mask if self._masker is not None else None,
+            redactor=Redactor(self._redact, self._catalog.chain) if self._redact and self._redact.pii else None,
+        )
+        if isinstance(reranker, LocalReranker):
+            self._reranker = reranker
+
+        def tell(why: str) -> None:
+            run.journal.note(
+                Decision(path="memory/rerank", what="memory", chosen="order of the search", why=why[:2000])
+            )
+
+        return Reranked(memories, reranker, tell)
 
     @property
     def _name(self) -> str:
@@ -130,9 +216,38 @@ class Longterm:
         return self._shared[1]
 
 
-def whose_of(run: RunScope) -> Whose:
-    """Return on whose behalf a run acts."""
-    return Whose(run.journal.tenant, run.spec.crew, str(run.journal.spec.get("user", "")))
+def _finders(profile: MemoryProfile, redact: RedactSpec | None) -> Mapping[str, Finder]:
+    """Return what finds the personal data that must not outlive a run: what prompts lose; for private memory, more."""
+    if profile.longterm is None and profile.episodes is None:
+        return {}
+    kinds: set[str] = set(redact.pii if redact is not None else ())
+    if profile.private:
+        from quarterdeck.memory.admission import PERSONAL
+
+        kinds.update(PERSONAL)
+    return finders(sorted(kinds), redact.regions if redact is not None else ()) if kinds else {}
+
+
+def _least(*labels: Label) -> Label:
+    """Return the label of what is made of several things."""
+    return Label(least(one.origin for one in labels), any(one.sensitive for one in labels))
+
+
+async def _verdicts(run: RunScope, cases: Sequence[Case]) -> Sequence[Verdict]:
+    """Return what a cheap model says that new facts mean for known ones, in one call."""
+    from quarterdeck.memory.manage import PATH, manage
+
+    model = extractor_of(run)
+    return await manage(cases, port=run.port, model=model, context=run.context_at(PATH, "", "", model.group))
+
+
+def _told(done: Admitted) -> Decision:
+    """Return what became of memories that were there, by their ids alone."""
+    known = sorted({id for _, id in done.merged})
+    why = [f"{old} is replaced by {new}" for old, new in done.superseded]
+    why += [f"said again: {', '.join(known)}"] if known else []
+    chosen = f"{len(done.superseded)} replaced, {len(done.merged)} merged"
+    return Decision(path="memory/gate", what="memory", chosen=chosen, why="; ".join(why)[:2000])
 
 
 def extractor_of(run: RunScope) -> ResolvedModel:
@@ -149,6 +264,19 @@ def extractor_of(run: RunScope) -> ResolvedModel:
         return run.catalog.ladder()[0]
     except ModelError:
         return own[0]
+
+
+def usable(profile: MemoryProfile) -> MemoryProfile:
+    """Return a profile, once it is known that the address of its session cache is one; nothing is connected.
+
+    Raises:
+        InputError: `QUARTERDECK_REDIS_URL` is no URL of a Redis.
+    """
+    if profile.session is not None and (url := os.environ.get(REDIS)):
+        from quarterdeck.memory.redis_session import check_url
+
+        check_url(url)
+    return profile
 
 
 def session_of(profile: MemoryProfile, journal: RunJournal) -> Session | None:

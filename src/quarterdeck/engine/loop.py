@@ -78,6 +78,7 @@ async def perform(work: Assignment, run: RunScope) -> Outcome:
         if verdict.accepted:
             return Outcome("succeeded", "goal_met", verdict.value, notes=verdict.notes)
         if repairs == MAX_REPAIRS:
+            await escalations.rejected(verdict, f"turn-{turn}")
             return Outcome("failed", "output_rejected", why=verdict.problem, notes=verdict.notes)
         repairs += 1
         window.add_answer(reply.text[:4000], verdict.problem)
@@ -126,7 +127,7 @@ async def _decide(route: Route, run: RunScope, step: str, *, tools: bool = True)
             window=route.usage,
         )
         try:
-            return await run.port.complete(request, run.context(work, step))
+            return route.heed(await run.port.complete(request, run.context(work, step)))
         except ModelError as error:
             if error.kind != "too_long" or not route.too_long(step, str(error)):
                 raise

@@ -13,6 +13,7 @@ from quarterdeck.errors import Cancelled, JournalError, Waiting
 from quarterdeck.governance.breaker import tool_circuits
 from quarterdeck.governance.dial import dial_of, lowest
 from quarterdeck.governance.gate import Gate as InnerGate
+from quarterdeck.governance.monitor import Monitor
 from quarterdeck.governance.notify import Notifier
 from quarterdeck.governance.policy import Policy
 from quarterdeck.governance.result import ToolResult
@@ -24,6 +25,7 @@ from quarterdeck.journal.events import RunEnded, RunWaiting, ToolCalled, ToolSta
 from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.journal.ledger import Ledger
 from quarterdeck.journal.run import RunJournal
+from quarterdeck.journal.signature import signer_of
 from quarterdeck.journal.store import Store
 from quarterdeck.models.port import ToolRequest
 from quarterdeck.spec.crew import Limits
@@ -174,6 +176,7 @@ class OpenRun:
         if self._store is None:
             self._store = Store.open(self._database_url)
             self._store.writer.mask = self._masker.mask
+            self._store.writer.signer = signer_of(self._governance.audit, os.environ)
         if self.run_id:
             journal, dial = await self._take_up(self._store, self.run_id)
         else:
@@ -199,6 +202,7 @@ class OpenRun:
             policy=Policy(self._governance, crew=CREW, autonomy=dial),
             trials=Trials(self._governance.trial.verified_calls),
             teller=notifier,
+            monitor=Monitor(self._governance.monitor, journal, notifier),
             mask=self._masker.data,
             circuits=self._circuits,
         )

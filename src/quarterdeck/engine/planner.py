@@ -138,6 +138,8 @@ def planning(number: int, work: Assignment, spec: PlanSpec, steps: Steps, run: R
         if problems := check_plan(plan, means):
             listed = "; ".join(f"{'.'.join(map(str, one.place))}: {one.what}" for one in problems)
             raise Rejected(listed)
+        if objection := steps.tried.objection(plan, _seed(path, run)):
+            raise Rejected(objection)
         return plan
 
     return replace(
@@ -145,7 +147,9 @@ def planning(number: int, work: Assignment, spec: PlanSpec, steps: Steps, run: R
         path=path,
         description=_description(work, spec, means, run, again=number > 1),
         expected_output="The plan.",
-        context="\n\n".join(filter(None, [given(work, number), work.context, _progress(steps)])),
+        context="\n\n".join(
+            filter(None, [given(work, number), work.context, _progress(steps), _tried(steps, path, run)])
+        ),
         **choice,
         max_turns=TURNS * max(1, len(choice["ladder"])),
         max_tokens=max(work.max_tokens, min(PLAN_TOKENS, choice["model"].context // 4)),
@@ -179,6 +183,18 @@ def _about(run: RunScope, name: str) -> str:
     tool = run.tools[name]
     schema = json.dumps(tool.parameters, ensure_ascii=False, separators=(",", ":"))
     return f"{tool.description} {schema}"
+
+
+def _tried(steps: Steps, path: str, run: RunScope) -> str:
+    if not steps.failed:
+        return ""  # a prompt that is only shown has no run to draw lots for
+    advice = steps.tried.advice(_seed(path, run))
+    return f"## Leave the failed path\n{advice}" if advice else ""
+
+
+def _seed(path: str, run: RunScope) -> str:
+    """Return what lots are drawn from: the same in every replay, another in another run."""
+    return f"{run.journal.id}/{path}"
 
 
 def _progress(steps: Steps) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from quarterdeck.memory.item import one_line
 from quarterdeck.memory.window import BYTES_A_TOKEN
 from quarterdeck.models.port import Message
 
@@ -22,6 +23,8 @@ SUMMARISE = (
 REMEMBERED = "## Remembered from earlier runs (may be out of date; what was tried without success, do otherwise)"
 MAX_MEMORY = 700
 """Characters of one memory in a prompt."""
+MAX_LABEL = 200
+"""Characters of its source, and of its label of origin."""
 MAX_REMEMBERED = 8000
 """Bytes of all memories in a prompt."""
 CUT_OFF = "Your answer was cut off because it was too long. Give it again, much shorter."
@@ -55,19 +58,26 @@ def opening(work: Assignment, begun: Sequence[tuple[str, str]]) -> tuple[Message
 def remembered(memories: Sequence[Mapping[str, Any]], context: int) -> list[str]:
     """Return what the crew remembers as data, a line each; at most an eighth of a model's context.
 
+    Whatever a memory holds, it stays on its line, and the last brackets of the line are its label and no other's.
+
     Args:
         memories: The most useful first.
         context: Of the model, in tokens.
     """
     lines, left = [], min(MAX_REMEMBERED, context * BYTES_A_TOKEN // 8)
     for one in memories:
-        where = ", ".join(str(one[key]) for key in ("source", "origin") if one.get(key))
-        line = f"- {' '.join(str(one['text']).split())[:MAX_MEMORY]} [{where}]"
+        where = ", ".join(_within(one[key]) for key in ("source", "origin") if one.get(key))
+        line = f"- {one_line(str(one['text']))[:MAX_MEMORY]} [{where}]"
         left -= len(line.encode()) + 1
         if left < 0:
             break
         lines.append(line)
     return ["\n".join([REMEMBERED, *lines])] if lines else []
+
+
+def _within(value: Any) -> str:
+    """Return a part of a label as it stands within brackets."""
+    return one_line(str(value)).translate({ord("["): "(", ord("]"): ")"})[:MAX_LABEL]
 
 
 def summarise(work: Assignment, record: str) -> tuple[Message, ...]:

@@ -7,26 +7,31 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quarterdeck.engine.attempts import Attempts
 from quarterdeck.engine.output import plain
+from quarterdeck.engine.whose import Whose
 from quarterdeck.errors import JournalError, QuarterdeckError
 from quarterdeck.governance.labels import Label, Origin
 from quarterdeck.journal.events import MemoryRecalled, MemoryWritten, TaskEnded
 from quarterdeck.memory import episodes
 from quarterdeck.memory.episodes import Episode
-from quarterdeck.memory.item import Item, Scope
+from quarterdeck.memory.item import Item, Scope, one_line
+from quarterdeck.models.personal import without_personal
 from quarterdeck.spec.template import as_text, fill
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from quarterdeck.engine.result import TaskResult
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.governance.origins import Origins
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.memory.item import Recalled
+    from quarterdeck.models.personal import Finder
     from quarterdeck.spec.crew import CrewSpec
     from quarterdeck.spec.memory import LongtermSpec, MemoryProfile
 
@@ -36,6 +41,8 @@ MAX_OFFERED = 200
 """Facts that one run offers to long-term memory at most."""
 MAX_ASKED = 128
 """Questions to memory whose answers a run keeps."""
+MAX_CLEANED = 4 * episodes.MAX_TEXT
+"""Characters of one text that is looked through for personal data; less is kept of it."""
 DAY = 86400.0
 
 
@@ -47,38 +54,10 @@ class Facts(Protocol):
         ...
 
 
-Offer = Callable[[Sequence[Item]], Any]
-"""An async function: puts candidates through the write gate, returns the ids that are in and why others are not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """On whose behalf a run acts.
-
-    Attributes:
-        tenant: The tenant, or empty.
-        crew: The crew.
-        user: The user, or empty.
-    """
-
-    tenant: str
-    crew: str
-    user: str = ""
-
-    def scope(self, profile: MemoryProfile, agent: str = "") -> Scope | None:
-        """Return whose long-term memories an agent reads and writes; None for nobody's.
-
-        With `reach: user` memories belong to a user in all crews of the tenant: without a user there are none.
-        """
-        reach = profile.longterm.reach if profile.longterm is not None else "crew"
-        about = self.user if profile.private or reach == "user" else ""
-        if reach == "user":
-            return Scope(self.tenant, user=about) if about else None
-        return Scope(self.tenant, self.crew, agent if reach == "agent" else "", about)
-
-    def past(self, profile: MemoryProfile) -> Scope:
-        """Return whose episodes a run reads and leaves."""
-        return Scope(self.tenant, self.crew, user=self.user if profile.private else "")
+Record = Callable[[Sequence[str], Sequence[str], Callable[["Connection"], Any]], Coroutine[Any, Any, None]]
+"""Records which ids are in and why others are not, in one transaction with the work that puts them in."""
+Offer = Callable[[Sequence[Item], Record], Coroutine[Any, Any, None]]
+"""Puts candidates through the write gate and has the outcome recorded."""
 
 
 class Memories:
@@ -94,6 +73,7 @@ class Memories:
         facts: Long-term memory; None for none.
         offer: Its write gate; None for none.
         embedder: Compares episodes by meaning; None by words.
+        personal: Finds personal data, which does not outlive the run; empty for none.
     """
 
     def __init__(
@@ -108,6 +88,7 @@ class Memories:
         facts: Facts | None = None,
         offer: Offer | None = None,
         embedder: episodes.Embeds | None = None,
+        personal: Mapping[str, Finder] | None = None,
     ) -> None:
         self._profile = profile
         self._whose = whose
@@ -118,6 +99,7 @@ class Memories:
         self._facts = facts
         self._offer = offer
         self._embedder = embedder
+        self._personal = personal or {}
         self._attempts = Attempts(journal) if profile.episodes is not None else None
         self._past: asyncio.Future[list[Episode]] | None = None
         # tasks of one run mostly ask for the same, and nothing is written to memory before it ends
@@ -150,12 +132,15 @@ class Memories:
         """Leave an episode of a task, in the transaction that records its end; called right before that."""
         if self._attempts is None or ended.status == "skipped":
             return
+        scope = self._whose.past(self._profile)
+        if scope is None:
+            return
         failures = self._attempts.failures(ended.path)
         if ended.status in ("failed", "partial"):
             failures = (*failures, f"{ended.task} as a whole -> {ended.why or ended.code}")
         episode = Episode(
             run_id=self._journal.id,
-            scope=self._whose.past(self._profile),
+            scope=scope,
             goal=fill(self._spec.tasks[ended.task].description or ended.task, {**self._inputs, "item": "each item"}),
             status=ended.status,
             task=ended.path,
@@ -168,19 +153,21 @@ class Memories:
             failures=failures,
             cost_usd=self._attempts.usd(ended.path),
             seconds=ended.seconds,
+            origin=self._attempts.origin(ended.path),
         )
         self._leave(episode)
 
     def run_ended(self, status: str, code: str, evidence: str, text: str, results: Mapping[str, TaskResult]) -> None:
         """Leave an episode of the run, in the transaction that records its end; called right before that."""
-        if self._attempts is None:
+        scope = self._whose.past(self._profile)
+        if self._attempts is None or scope is None:
             return
         failures = [line for name in results for line in self._attempts.failures(name)]
         failures += [f"{one.name} as a whole -> {one.why or one.code}" for one in results.values() if _short(one)]
         cost = self._journal.totals.cost_usd
         episode = Episode(
             run_id=self._journal.id,
-            scope=self._whose.past(self._profile),
+            scope=scope,
             goal=f"{self._spec.goal} {_given(self._spec, self._inputs)}".strip(),
             status=status,
             code=code,
@@ -191,6 +178,7 @@ class Memories:
             failures=tuple(failures),
             cost_usd="" if cost is None else str(cost),
             seconds=round(self._journal.seconds, 3),
+            origin=next((told for name in results if (told := self._attempts.origin(name)) != "model"), "model"),
         )
         self._leave(episode)
 
@@ -201,13 +189,20 @@ class Memories:
         items = list(self._found(results))[:MAX_OFFERED]
         if not items and not (self._profile.longterm and self._profile.longterm.extract):
             return
+
+        async def record(ids: Sequence[str], refused: Sequence[str], work: Callable[[Connection], Any]) -> None:
+            # one commit: a process that dies has remembered nothing, or all of it and knows so
+            self._journal.along(work, "memory")
+            await self._journal.append(
+                MemoryWritten(path="memory", ids=tuple(ids), refused=tuple(refused)[:MAX_OFFERED])
+            )
+
         try:
-            ids, refused = await self._offer(items)
+            await self._offer(items, record)
         except JournalError:
             raise
         except QuarterdeckError as error:
-            ids, refused = (), (str(error)[:500],)
-        await self._journal.append(MemoryWritten(path="memory", ids=tuple(ids), refused=tuple(refused)[:MAX_OFFERED]))
+            await self._journal.append(MemoryWritten(path="memory", refused=(str(error)[:500],)))
 
     async def _look(self, path: str, task: str, agent: str, query: str) -> MemoryRecalled:
         found: list[dict[str, Any]] = []
@@ -228,10 +223,10 @@ class Memories:
     async def _tried(self, task: str, query: str) -> list[dict[str, Any]]:
         """Return the last run, those most like what is to be done, and how this task failed before."""
         spec = self._profile.episodes
-        if spec is None or spec.recall == 0:
+        scope = self._whose.past(self._profile)
+        if spec is None or spec.recall == 0 or scope is None:
             return []
         if self._past is None:
-            scope = self._whose.past(self._profile)
             look = partial(episodes.find, before_run=self._journal.id, limit=episodes.CONSIDERED)
             self._past = asyncio.ensure_future(asyncio.to_thread(look, self._journal.store, scope))
         past = await asyncio.shield(self._past)
@@ -249,7 +244,6 @@ class Memories:
         except QuarterdeckError:
             near = await episodes.ranked(runs[1:], query)
         entries = [_episode(one, 1.0, "the run before this one") for one in runs[:1]]
-        near = [(score, one) for score, one in near[:limit] if score > 0]
         return [*entries, *(_episode(one, score, f"like this one {score:.2f}") for score, one in near)][:limit]
 
     async def _once(self, key: tuple[Any, ...], ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -269,8 +263,14 @@ class Memories:
         days = self._profile.episodes.days if self._profile.episodes is not None else None
         expires = episode.created_at + days * DAY if days else 0.0
         episode = replace(episode, sensitive=bool(self._origins.sensitive), expires_at=expires)
-        mask = self._journal.store.writer.mask
-        self._journal.along(lambda connection: episodes.write(connection, episode, mask), f"episode/{episode.id}")
+        mask, personal = self._journal.store.writer.mask, self._personal
+
+        def clean(text: str) -> str:
+            text = mask(text) if mask else text
+            # on one line first: a number that is broken over two is one once it is kept
+            return without_personal(one_line(text[:MAX_CLEANED]), personal) if personal else text
+
+        self._journal.along(lambda connection: episodes.write(connection, episode, clean), f"episode/{episode.id}")
 
     def _found(self, results: Mapping[str, TaskResult]) -> Iterator[Item]:
         """Yield what accepted outputs say with a source, each once."""
@@ -370,11 +370,11 @@ def _memory(recalled: Recalled) -> dict[str, Any]:
 
 
 def _episode(episode: Episode, score: float, why: str) -> dict[str, Any]:
-    label = Label(Origin("model"), episode.sensitive)
+    label = Label(Origin.parse(episode.origin), episode.sensitive)
     return {
         "kind": "episode",
         "id": episode.id,
-        "text": told(episode)[:MAX_TEXT],
+        "text": episodes.told(episode)[:MAX_TEXT],
         "source": f"run {episode.run_id}" + (f", {episode.task}" if episode.task else ""),
         "origin": str(label),
         "group": episode.task,
@@ -382,17 +382,3 @@ def _episode(episode: Episode, score: float, why: str) -> dict[str, Any]:
         "score": round(score, 4),
         "why": why,
     }
-
-
-def told(episode: Episode) -> str:
-    """Return an episode in words: what it was about, how it ended, what failed, what came out."""
-    day = time.strftime("%Y-%m-%d", time.gmtime(episode.created_at))
-    parts = [f"{day}: {episode.goal[:300]} Ended {episode.status}"]
-    parts[0] += "." if episode.status == "succeeded" else f" ({episode.code}): {episode.verdict[:200]}."
-    if episode.failures:
-        parts.append("Tried without success: " + "; ".join(line[:200] for line in episode.failures[:5]) + ".")
-    if episode.lessons:
-        parts.append("Checks said: " + "; ".join(line[:150] for line in episode.lessons[:3]) + ".")
-    if episode.outcome:
-        parts.append(f"What came out: {episode.outcome[:300]}")
-    return " ".join(parts)

@@ -9,7 +9,7 @@ from quarterdeck.engine import prompts
 from quarterdeck.engine.instructions import Instructions
 from quarterdeck.journal.events import Decision
 from quarterdeck.memory.tokens import tokenizer_of
-from quarterdeck.memory.window import BYTES_A_TOKEN, FULL, Window
+from quarterdeck.memory.window import FULL, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quarterdeck.engine.assignment import Assignment, Verdict
     from quarterdeck.engine.scope import RunScope
     from quarterdeck.models.catalog import Catalog, ResolvedModel
-    from quarterdeck.models.port import ToolOffer
+    from quarterdeck.models.port import ModelReply
     from quarterdeck.spec.crew import CrewSpec
 
 AT_FIRST = "the ladder starts with it"
@@ -48,11 +48,9 @@ class Route:
         self.instructions = Instructions(work, run)
         self._run = run
         self._begun = begun
-        self._tools = -(-sum(map(_size, work.tools)) // BYTES_A_TOKEN)
         self._rungs = (work.model,) if work.forced or not work.ladder else work.ladder
         self._rung = 0
         self._signal = ""
-        self._summarises = run.profile.window.strategy == "summarise"
         if work.ladder:
             forced = f"routing.forced names it for the task {work.task}"
             self._signal = forced if work.forced else AT_FIRST
@@ -66,7 +64,7 @@ class Route:
     @property
     def usage(self) -> tuple[int, int]:
         """Tokens that the next prompt takes, tools included, and those of its model's context."""
-        return min(self.window.used, self.window.tokens) + self._tools, self.work.model.context
+        return self.window.carried, self.work.model.context
 
     def doubt(self, verdict: Verdict, repairs: int, *, last: bool) -> str:
         """Return what is measured against the model that gave an answer; empty for nothing, or where nobody is above.
@@ -117,6 +115,12 @@ class Route:
             self._open()
         self._record(f"{step}/route")
 
+    def heed(self, reply: ModelReply) -> ModelReply:
+        """Let the window go by what the provider counted of the prompt that this answers; return the reply."""
+        if not reply.degraded:  # another model answered, which counts otherwise
+            self.window.learn(reply.usage.prompt_tokens)
+        return reply
+
     def too_long(self, step: str, said: str) -> bool:
         """Go up because a provider found the prompt too long; return False when nobody is above."""
         if self.top:
@@ -140,12 +144,13 @@ class Route:
     def _open(self) -> None:
         model = self._rungs[self._rung]
         self.work = replace(self.work, model=model)
-        full = int(model.context * FULL) - self._tools if self._summarises else None
-        self.window.reopen(prompts.opening(self.work, self._begun), self._room(model), full, tokenizer_of(model.name))
+        opening = prompts.opening(self.work, self._begun)
+        counts = tokenizer_of(model.name, model.weights)
+        self.window.reopen(opening, self._room(model), int(model.context * FULL), counts, _beside(self.work))
 
     def _room(self, model: ResolvedModel) -> int:
-        """Return the tokens that messages may take: the context without the answer and the tools."""
-        return model.context - self.work.max_tokens - self._tools
+        """Return the tokens that a prompt may take: the context without the answer."""
+        return model.context - self.work.max_tokens
 
     def _record(self, step: str) -> None:
         signal, self._signal = self._signal, ""
@@ -165,8 +170,12 @@ class Route:
         )
 
 
-def _size(tool: ToolOffer) -> int:
-    return len(tool.name) + len(tool.description) + len(str(tool.parameters))
+def _beside(work: Assignment) -> str:
+    """Return what a model is given beside the messages: the tools, and the shape of the answer."""
+    given = [f"{tool.name} {tool.description} {tool.parameters}" for tool in work.tools]
+    if work.output and work.model.supports_schema:
+        given.append(str(work.output.schema(work.evidence)))
+    return "\n".join(given)
 
 
 def confidence_of(value: Any) -> float | None:

@@ -23,6 +23,7 @@ from quarterdeck.engine.scope import RunScope
 from quarterdeck.engine.words import origins_of
 from quarterdeck.errors import JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.governance.gate import Gate
+from quarterdeck.governance.monitor import Monitor
 from quarterdeck.governance.notify import Notifier
 from quarterdeck.governance.policy import Policy
 from quarterdeck.governance.trials import Trials
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from quarterdeck.engine.equipment import Equipment
     from quarterdeck.journal.run import RunJournal
     from quarterdeck.memory.session import Session
-    from quarterdeck.spec.crew import CrewSpec
+    from quarterdeck.spec.crew import Autonomy, CrewSpec
     from quarterdeck.tools.tool import Tool
 
 MAX_FILES_LISTED = 1000
@@ -93,6 +94,12 @@ async def carry_out(
     )
 
 
+def _own_dial(journal: RunJournal) -> Autonomy | None:
+    """Return where the crew's own file puts the dial: in `spec` it stands where it stands for this run."""
+    declared: dict[str, Any] = journal.spec.get("crew") or {}
+    return declared.get("autonomy")
+
+
 def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJournal, equipment: Equipment) -> RunScope:
     own_tools: dict[str, Tool] = {}
     tools = ChainMap(own_tools, cast(MutableMapping[str, "Tool"], equipment.parts.tools))
@@ -100,6 +107,7 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
     notifier = Notifier(equipment.governance.notify, journal, mask=equipment.masker.mask)
     if notifier:
         journal.listen(notifier)
+    journal.store.writer.signer = equipment.signer
     gate = Gate(
         tools,
         grants_of(spec),
@@ -112,10 +120,11 @@ def _scope(spec: CrewSpec, inputs: dict[str, Any], model: str, journal: RunJourn
         least_confidence=spec.scope.escalate_below,
         approval_hours=equipment.governance.approvals.expires_hours,
         teller=notifier,
+        monitor=Monitor(equipment.governance.monitor, journal, notifier),
         mask=equipment.masker.data,
         circuits=equipment.tool_circuits,
         origins=origins_of(spec, inputs),
-        policy=Policy(equipment.governance, crew=spec.crew, autonomy=spec.autonomy),
+        policy=Policy(equipment.governance, crew=spec.crew, autonomy=spec.autonomy, own=_own_dial(journal)),
         trials=Trials(equipment.governance.trial.verified_calls),
         session=session_of(equipment.profile, journal),
         reused=equipment.profile.session.tools if equipment.profile.session else (),

@@ -13,6 +13,7 @@ from quarterdeck.engine.assignment import Assignment
 from quarterdeck.engine.concurrency import all_settled
 from quarterdeck.engine.output import plain
 from quarterdeck.engine.plan import granted_at, reference
+from quarterdeck.engine.tried import Tried
 from quarterdeck.errors import Cancelled, JournalError, LimitReached, QuarterdeckError, Waiting
 from quarterdeck.governance.provenance import CALL
 from quarterdeck.governance.result import ToolResult
@@ -48,6 +49,7 @@ class Steps:
         finished: The steps that have succeeded, by id, in the order of their plans.
         outputs: What they gave, as JSON-able data.
         failed: Why the others of the last plan failed, by id, in the order of the plan.
+        tried: What plans have tried in vain.
     """
 
     def __init__(self, work: Assignment, spec: PlanSpec, run: RunScope) -> None:
@@ -57,6 +59,7 @@ class Steps:
         self.finished: dict[str, Step] = {}
         self.outputs: dict[str, Any] = {}
         self.failed: dict[str, str] = {}
+        self.tried = Tried()
         self._paths: dict[str, str] = {}
 
     async def carry_out(self, plan: Plan, path: str) -> bool:
@@ -101,6 +104,7 @@ class Steps:
             await all_settled([one(step) for step in plan.steps])
         self.finished |= {step.id: step for step in plan.steps if step.id in self.outputs}
         self.failed = {step.id: failed[step.id] for step in plan.steps if step.id in failed}
+        self.tried.add(plan, self.failed)
         return not self.failed
 
     async def _step(self, step: Step, path: str) -> StepEnded:

@@ -1,7 +1,7 @@
 """Claims: what a sentence says of what, so that code can tell when two of them cannot both hold.
 
 A cheap rule that would rather overlook a contradiction than see one where there is none. It reads English; a model's
-verdict can be asked for what it leaves open (see `memory.admission`).
+verdict can be asked for what it leaves open (see `memory.manage`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,17 @@ def particulars(text: str) -> set[str]:
     """Return the numbers, and the names within its sentences, that a text gives."""
     names = {name.lower() for name in _NAME.findall(re.sub(r"(?:^|[.!?:]\s+)\W*\w+", " ", text))}
     return set(_NUMBER.findall(text)) | names
+
+
+def grounded(fact: str, passage: str) -> bool:
+    """Return whether all numbers and names that a fact gives stand in a passage."""
+    words = passage.lower()
+
+    def stands(one: str) -> bool:
+        part = r"\d" if one[0].isdigit() else r"\w"  # a number may be a part of a word, such as NL91
+        return re.search(rf"(?<!{part}){re.escape(one)}(?!{part})", words) is not None
+
+    return all(stands(one) for one in particulars(fact) - {"user"})
 
 
 def normal(text: str) -> str:

@@ -11,25 +11,35 @@ from quarterdeck.memory.item import Item, Scope
 from quarterdeck.memory.rows import to_item, within
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
 
     from quarterdeck.journal.store import Store
-    from quarterdeck.memory.fulltext import TextIndex
+    from quarterdeck.memory.words import Words
 
 MAX_HISTORY = 1_000
 MAX_SCOPES = 1_000
 
 
-def counted(store: Store, text: TextIndex) -> dict[str, Any]:
-    """Return how many memories there are, of which kind, superseded, embedded by which model, and indexed by words."""
-    kinds = _pairs(store, select(memories.c.kind, func.count()).group_by(memories.c.kind).order_by(memories.c.kind))
-    models = _pairs(store, select(vectors.c.model, func.count()).group_by(vectors.c.model).order_by(vectors.c.model))
+def counted(store: Store, text: Words, which: ColumnElement[bool] | None = None) -> dict[str, Any]:
+    """Return how many memories there are, of which kind, superseded, embedded by which model, and indexed by words.
+
+    Args:
+        store: The database.
+        text: Its index of words.
+        which: A condition on `memories`; None for all.
+    """
+    by_kind = select(memories.c.kind, func.count()).group_by(memories.c.kind).order_by(memories.c.kind)
+    by_model = select(vectors.c.model, func.count()).group_by(vectors.c.model).order_by(vectors.c.model)
     replaced = select(func.count()).select_from(memories).where(memories.c.superseded_by != "")
+    if which is not None:
+        by_kind, replaced = by_kind.where(which), replaced.where(which)
+        by_model = by_model.join(memories, memories.c.number == vectors.c.memory).where(which)
+    kinds, models = _pairs(store, by_kind), _pairs(store, by_model)
     return {
         "items": sum(kinds.values()),
         "kinds": kinds,
         "superseded": int(store.read(replaced)[0][0]),
-        "words": text.count(store),
+        "words": text.count(which),
         "vectors": models,
     }
 

@@ -1,4 +1,4 @@
-"""Embedders: texts into vectors whose nearness is nearness of meaning. The one file that imports onnxruntime."""
+"""Embedders: texts into vectors whose nearness is nearness of meaning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -314,33 +313,11 @@ def _load(model: Path, tokenizer: Path) -> tuple[Any, Any]:
     Raises:
         ModelError: `no_weights`: a file cannot be used.
     """
-    from quarterdeck import vendors
+    from quarterdeck.models import onnx
 
-    with vendors.importing():
-        import onnxruntime
-        from tokenizers import Tokenizer
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = min(4, _cores())
-    options.enable_cpu_mem_arena = False  # the arena keeps the memory of the largest batch there ever was
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        made = Tokenizer.from_file(str(tokenizer))
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # both libraries raise bare exceptions of their own
-        raise ModelError(
-            f"The embedder in {model.parent} cannot be loaded ({str(error)[:200]}). Delete {model.name} and "
-            f"{tokenizer.name} there, then: quarterdeck models pull embedder --yes",
-            "no_weights",
-        ) from error
-    made.no_padding()
+    made, session = onnx.load(model, tokenizer, what="The embedder", alias="embedder")
     made.enable_truncation(MAX_TOKENS)
     return made, session
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _packed(vectors: Sequence[Sequence[float]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,6 +14,7 @@ import orjson
 from sqlalchemy import delete, insert, select
 
 from quarterdeck.journal.tables import episodes
+from quarterdeck.memory.expiry import delete_episodes
 from quarterdeck.memory.item import Scope
 from quarterdeck.tools.words import content_stems
 
@@ -26,8 +28,16 @@ MAX_TEXT = 2000
 MAX_LINES = 20
 MAX_LINE = 400
 MAX_FOUND = 1000
+MAX_EXPIRED = 100
+"""Episodes of the crew that are deleted when one is written, if they have expired."""
 CONSIDERED = 200
 """The newest episodes that a recall compares with what is to be done."""
+BY_MEANING = 64
+"""The newest of those, which are compared by meaning: their goals have to be embedded."""
+ALIKE = 0.3
+"""Cosine from which on two goals mean something alike."""
+KEPT = 1_000
+"""Vectors of goals that are kept."""
 
 
 class Embeds(Protocol):
@@ -36,6 +46,30 @@ class Embeds(Protocol):
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a vector for each text."""
         ...
+
+
+class Kept:
+    """An embedder that keeps the vectors of the last texts: the goals of a crew's runs are asked for again and again.
+
+    Args:
+        embedder: Makes them.
+    """
+
+    def __init__(self, embedder: Embeds) -> None:
+        self._embedder = embedder
+        self._vectors: OrderedDict[str, list[float]] = OrderedDict()
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return a vector for each text."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        found = {text: self._vectors[text] for text in texts if text in self._vectors}
+        found |= dict(zip(new, await self._embedder.embed(new) if new else [], strict=True))
+        for text in found:
+            self._vectors[text] = found[text]
+            self._vectors.move_to_end(text)
+        while len(self._vectors) > KEPT:
+            self._vectors.popitem(last=False)
+        return [found[text] for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +91,7 @@ class Episode:
         failures: What was tried and failed, a line each: the approach, `->`, why.
         cost_usd: A decimal; empty when not known.
         sensitive: Whether it may hold what must not leave through an open sink.
+        origin: Its label of origin: `model`, or the tool whose words stand in its failures.
         expires_at: Seconds since 1970 (UTC); 0 for never.
     """
 
@@ -75,6 +110,7 @@ class Episode:
     cost_usd: str = ""
     seconds: float = 0.0
     sensitive: bool = False
+    origin: str = "model"
     created_at: float = field(default_factory=time.time)
     expires_at: float = 0.0
 
@@ -105,8 +141,11 @@ def write(connection: Connection, episode: Episode, mask: Callable[[str], str] |
         "lessons": lines(episode.lessons),
         "failures": lines(episode.failures),
         "sensitive": episode.sensitive,
+        "origin": episode.origin,
     }
     scope = episode.scope
+    if episode.expires_at:  # whoever writes what expires takes away what has; a crew without long-term memory, too
+        delete_episodes(connection, time.time(), MAX_EXPIRED, scope)
     connection.execute(delete(episodes).where(episodes.c.id == episode.id))
     connection.execute(
         insert(episodes).values(
@@ -171,12 +210,12 @@ def find(
 
 
 async def ranked(found: Sequence[Episode], query: str, embedder: Embeds | None = None) -> list[tuple[float, Episode]]:
-    """Return episodes with how near their goals are to what is to be done, the nearest first; of equals the newest.
+    """Return episodes like what is to be done, with how near their goals are, the nearest first; of equals the newest.
 
     Args:
         found: Newest first.
         query: What is to be done.
-        embedder: Compares by meaning; without one, words are compared.
+        embedder: Compares the newest by meaning; without one, words are compared.
 
     Raises:
         ModelError: The embedder cannot be used.
@@ -184,11 +223,29 @@ async def ranked(found: Sequence[Episode], query: str, embedder: Embeds | None =
     if not found:
         return []
     if embedder is not None:
+        found = found[:BY_MEANING]
         asked, *goals = await embedder.embed([query, *(episode.goal for episode in found)])
         scores = [sum(a * b for a, b in zip(asked, goal, strict=True)) for goal in goals]
+        least = ALIKE
     else:
         scores = [_alike(content_stems(query), content_stems(episode.goal)) for episode in found]
-    return sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])
+        least = 0.0
+    near = [(score, episode) for score, episode in zip(scores, found, strict=True) if score > least]
+    return sorted(near, key=lambda pair: -pair[0])
+
+
+def told(episode: Episode) -> str:
+    """Return an episode in words: what it was about, how it ended, what failed, what came out."""
+    day = time.strftime("%Y-%m-%d", time.gmtime(episode.created_at))
+    parts = [f"{day}: {episode.goal[:300]} Ended {episode.status}"]
+    parts[0] += "." if episode.status == "succeeded" else f" ({episode.code}): {episode.verdict[:200]}."
+    if episode.failures:
+        parts.append("Tried without success: " + "; ".join(line[:200] for line in episode.failures[:5]) + ".")
+    if episode.lessons:
+        parts.append("Checks said: " + "; ".join(line[:150] for line in episode.lessons[:3]) + ".")
+    if episode.outcome:
+        parts.append(f"What came out: {episode.outcome[:300]}")
+    return " ".join(parts)
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> float:
@@ -214,6 +271,7 @@ def _episode(row: Any, scope: Scope) -> Episode:
         cost_usd=row["cost_usd"],
         seconds=row["seconds"],
         sensitive=body["sensitive"],
+        origin=body.get("origin", "model"),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy import delete, func, select
 
 from quarterdeck.journal.tables import episodes, events, inbox, memories, replies, runs, vectors
+from quarterdeck.memory.mentions import Left, episodes_naming, holding, mentions, runs_holding, runs_of
 from quarterdeck.memory.residue import (
-    as_recorded,
     compact,
-    copies_of,
     files_of,
     overwrite_on_delete,
     probes_of,
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     from quarterdeck.journal.store import Store
 
-NAMED_RUNS = 200
-NAMED_MEMORIES = 50
+BATCH = 500
+"""Values of one statement."""
 NAMED_PASSAGES = 5
 """Besides the name, what is looked for in all that is recorded: each is one more pass over it."""
 
@@ -39,21 +38,6 @@ class Erases(Protocol):
     async def erase(self, tenant: str, user: str) -> int:
         """Delete memories about a user with their vectors, words and index entries; return how many there were."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Something that no program can remove without breaking what it is for.
-
-    Attributes:
-        what: Such as `journal` or `backup`.
-        where: A run's id, a file, a memory's id.
-        advice: What a person can do about it.
-    """
-
-    what: str
-    where: str
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +99,14 @@ async def erase(
     dialect = "sqlite" if store.folder is not None else "postgresql"
     probes = probes_of(texts)
     said = [user, *(probe.decode("utf-8", "ignore") for probe in probes[:NAMED_PASSAGES])]
-    named = [row[0] for row in await asyncio.to_thread(store.read, _runs_holding(dialect, said, tenant))]
-    removed["session"] = await _clear_sessions(redis_url, tenant, {*named, *past}) if redis_url else 0
+    named = [row[0] for row in await asyncio.to_thread(store.read, runs_holding(dialect, said, tenant))]
+    own = {*past, *await asyncio.to_thread(runs_of, store, user, named)}
+    removed["session"], missed = await _clear_sessions(redis_url, tenant, sorted({*named, *own}))
     removed |= await store.writer.ask(lambda connection: _delete_rows(connection, tenant, user, said))
     trouble = await compact(store, however_large=rewrite)
-    left = await asyncio.to_thread(_mentions, store, tenant, said, named, run_folders)
+    left = await asyncio.to_thread(mentions, store, tenant, said, named, sorted(own), run_folders)
     proof, found = await _prove(store, probes, index, trouble)
-    return Receipt(tenant, user, time.time(), removed, proof, (*left, *found))
+    return Receipt(tenant, user, time.time(), removed, proof, (*missed, *left, *found))
 
 
 def _about(store: Store, tenant: str, user: str) -> tuple[list[str], list[str]]:
@@ -140,69 +125,29 @@ def _count_vectors(store: Store, tenant: str, user: str) -> int:
     return int(next(iter(counted[0])))
 
 
-async def _clear_sessions(url: str, tenant: str, run_ids: Iterable[str]) -> int:
-    """Empty the session caches of runs; return how many values there were."""
-    from quarterdeck.memory.redis_session import RedisSession
+async def _clear_sessions(url: str, tenant: str, run_ids: Sequence[str]) -> tuple[int, list[Left]]:
+    """Empty the session caches of runs; return how many values there were, and what could not be reached."""
+    if not url or not run_ids:
+        return 0, []
+    from quarterdeck.memory.redis_session import VARIABLE, clear_sessions
 
-    count = 0
-    for run_id in run_ids:
-        session = RedisSession(url, tenant, run_id, 1.0, 1)
-        try:
-            count += await session.clear()
-        finally:
-            await session.close()
-    return count
+    count, missed = await clear_sessions(url, tenant, run_ids)
+    if not missed:
+        return count, []
+    advice = f"the caches of {len(missed):,} runs were not reached: erase again when it answers, or let them expire"
+    return count, [Left("session cache", f"the Redis of {VARIABLE}", advice)]
 
 
 def _delete_rows(connection: Connection, tenant: str, user: str, said: Sequence[str]) -> dict[str, int]:
-    """Delete episodes about a user, and answers of models kept for later that mention them."""
+    """Delete episodes that are about a user or name them, and answers of models kept for later that do."""
     about = (episodes.c.tenant == tenant) & (episodes.c.about == user)
-    kept = _holds(connection.dialect.name, replies.c.reply, *said)
-    return {
-        "episodes": connection.execute(delete(episodes).where(about)).rowcount,
-        "replies": connection.execute(delete(replies).where(kept)).rowcount,
-    }
-
-
-def _holds(dialect: str, column: ColumnElement[str], *texts: str) -> ColumnElement[bool]:
-    """Say that a column holds one of some texts, as it is or as JSON writes it."""
-    # LIKE would fold case and read wildcards
-    place = func.instr if dialect == "sqlite" else func.strpos
-    forms = dict.fromkeys(form for text in texts for form in (text, as_recorded(text)))
-    return or_(*(place(column, form) > 0 for form in forms))
-
-
-def _mentions(
-    store: Store, tenant: str, said: Sequence[str], named: Sequence[str], run_folders: Path | None
-) -> list[Left]:
-    """Return where the name, or a passage, still stands: records that are append-only, and memories about others."""
-    dialect = "sqlite" if store.folder is not None else "postgresql"
-    left = [Left("journal", run_id, f"quarterdeck runs show {run_id}; its chain is append-only") for run_id in named]
-    if run_folders is not None:
-        folders = [run_folders / run_id for run_id in named]
-        left += [
-            Left("files of a run", str(folder), "look through what it wrote; delete what need not be kept")
-            for folder in folders
-            if folder.is_dir()
-        ]
-    others = select(memories.c.id).where(memories.c.tenant == tenant, _holds(dialect, memories.c.text, *said))
-    left += [
-        Left("memory about others", row[0], f"quarterdeck memory show {row[0]}, then edit or delete it")
-        for row in store.read(others.order_by(memories.c.number).limit(NAMED_MEMORIES))
-    ]
-    left += [Left("backup", str(file), "delete it, or let it expire") for file in copies_of(store)]
-    if dialect == "postgresql":
-        left.append(Left("backup", "the server's write-ahead log", "it passes with your server's retention"))
-    left.append(Left("backup", "copies made outside of Quarterdeck", "delete them, or let them expire"))
-    return left
-
-
-def _runs_holding(dialect: str, texts: Sequence[str], tenant: str) -> Select[Any]:
-    recorded = select(events.c.run_id).where(_holds(dialect, events.c.body, *texts))
-    told = select(inbox.c.run_id).where(_holds(dialect, inbox.c.body, *texts))
-    own = [_holds(dialect, column, *texts) for column in (runs.c.inputs, runs.c.spec, runs.c.summary)]
-    held = or_(runs.c.id.in_(recorded), runs.c.id.in_(told), *own)
-    return select(runs.c.id).where(runs.c.tenant == tenant, held).order_by(runs.c.created_at).limit(NAMED_RUNS)
+    kept = holding(connection.dialect.name, replies.c.reply, *said)
+    count = connection.execute(delete(episodes).where(about)).rowcount
+    naming = episodes_naming(connection, tenant, said)
+    for start in range(0, len(naming), BATCH):
+        part = naming[start : start + BATCH]
+        count += connection.execute(delete(episodes).where(episodes.c.id.in_(part))).rowcount
+    return {"episodes": count, "replies": connection.execute(delete(replies).where(kept)).rowcount}
 
 
 async def _prove(store: Store, probes: Sequence[bytes], index: Path | None, trouble: str) -> tuple[str, list[Left]]:
@@ -231,4 +176,4 @@ def _alive(store: Store, probe: bytes) -> bool:
         events.c.body, runs.c.inputs, runs.c.spec, runs.c.summary, inbox.c.body, memories.c.text, memories.c.source,
         episodes.c.goal, episodes.c.body, replies.c.reply,
     )  # fmt: skip
-    return any(store.read(select(1).where(_holds("sqlite", column, text)).limit(1)) for column in columns)
+    return any(store.read(select(1).where(holding("sqlite", column, text)).limit(1)) for column in columns)

@@ -1,23 +1,23 @@
 """Extraction: facts out of what a run has said, in one model call at its end. The one file that imports mem0.
 
-Used of mem0 are its instructions for extracting memories and its reading of the answer (`mem0.configs.prompts`,
-`mem0.memory.utils`). Its pipeline around them is not: it calls models through a registry of the process, in threads
-and outside any run, keeps a second store with a history of its own, and drops confidence and source on the way. Here
-the call goes through the run's model port, and what it finds goes through the write gate into SQL.
+Used of mem0 are its instructions for extracting and for managing memories (`memory.manage`) and its reading of an
+answer (`mem0.configs.prompts`, `mem0.memory.utils`). Its pipeline around them is not: it only ever adds, takes its
+parts from registries of the process, calls models from threads that a cancelled run does not stop, and keeps every
+message in a history of its own that no write gate and no erasure reaches. Here calls go through the run's model port,
+and what they find goes through the write gate into SQL.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from quarterdeck.errors import LimitReached, ModelError, Waiting
 from quarterdeck.journal.events import Decision
-from quarterdeck.memory.claims import particulars
+from quarterdeck.memory.claims import grounded
 from quarterdeck.memory.item import Item, Scope
 from quarterdeck.models.port import Message, ModelRequest
 
@@ -94,7 +94,7 @@ async def extract(
     try:
         request = _request(passages, model, known[:MAX_KNOWN])
         reply = await port.complete(request, context)
-        return tuple(_items(_read(reply.text), passages, scope))
+        return tuple(_items(read_entries(reply.text)[:MAX_FACTS], passages, scope))
     except (ModelError, LimitReached, Waiting, ValueError) as error:
         context.journal.note(
             Decision(
@@ -112,7 +112,7 @@ async def extract(
 
 def _request(passages: Sequence[Passage], model: ResolvedModel, known: Sequence[str]) -> ModelRequest:
     """Return the question: with mem0's own instructions where the model can take them, with few words where not."""
-    prompts, utils = _mem0()
+    prompts, utils = mem0_modules()
     tokens = min(ANSWER_TOKENS, model.context // 4)
     room = (model.context - tokens) * BYTES_A_TOKEN
     system = str(prompts.ADDITIVE_EXTRACTION_PROMPT)
@@ -155,24 +155,27 @@ def _schema(sources: list[str]) -> dict[str, Any]:
     return {"type": "object", "properties": {"memory": facts}, "required": ["memory"], "additionalProperties": False}
 
 
-def _read(text: str) -> list[Any]:
-    """Return the entries of an answer.
+def read_entries(text: str) -> list[Any]:
+    """Return the entries of a model's answer to one of mem0's questions.
 
     Raises:
         ValueError: It is none.
     """
-    _, utils = _mem0()
+    _, utils = mem0_modules()
     bare = utils.remove_code_blocks(text)
     if not bare:
         raise ValueError("the model's answer was empty")
     try:
-        data = json.loads(bare, strict=False)
-    except ValueError:
-        data = json.loads(utils.extract_json(bare), strict=False)
+        try:
+            data = json.loads(bare, strict=False)
+        except ValueError:
+            data = json.loads(utils.extract_json(bare), strict=False)
+    except RecursionError:
+        raise ValueError("the model's answer is nested too deep") from None
     found = data.get("memory") if isinstance(data, dict) else None
     if not isinstance(found, list):
         raise ValueError("the model's answer holds no list of memories")
-    return found[:MAX_FACTS]
+    return found
 
 
 def _items(found: Sequence[Any], passages: Sequence[Passage], scope: Scope) -> list[Item]:
@@ -184,7 +187,7 @@ def _items(found: Sequence[Any], passages: Sequence[Passage], scope: Scope) -> l
         passage = by_id.get(str(entry.get("source", "")))
         text = " ".join(entry["text"].split())[:MAX_FACT_CHARACTERS]
         sure = _confidence(entry.get("confidence"))
-        if passage is not None and not _grounded(text, passage.text):
+        if passage is not None and not grounded(text, passage.text):
             sure *= UNFOUND
         items.append(
             Item(
@@ -205,12 +208,6 @@ def _confidence(value: object) -> float:
     return float(value)
 
 
-def _grounded(fact: str, passage: str) -> bool:
-    """Return whether all numbers and names that a fact gives stand in its passage."""
-    words = passage.lower()
-    return all(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", words) for one in particulars(fact) - {"user"})
-
-
 def _cut(text: str, most: int) -> str:
     """Return a text of at most so many bytes, without its middle where it is too long."""
     data = text.encode("utf-8", "replace")
@@ -220,7 +217,7 @@ def _cut(text: str, most: int) -> str:
     return f"{data[:half].decode('utf-8', 'ignore')}\n[...]\n{data[-half:].decode('utf-8', 'ignore')}"
 
 
-def _mem0() -> tuple[ModuleType, ModuleType]:
+def mem0_modules() -> tuple[ModuleType, ModuleType]:
     """Return mem0's modules of prompts and of reading answers, imported without telemetry."""
     from quarterdeck import optouts, vendors
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import select
@@ -17,8 +16,9 @@ from quarterdeck.errors import InputError, ModelError, Rejected
 from quarterdeck.journal.store import Store, default_url
 from quarterdeck.journal.sync import run_sync
 from quarterdeck.journal.tables import memories
+from quarterdeck.memory.correction import correct
 from quarterdeck.memory.erasure import Receipt, erase
-from quarterdeck.memory.inventory import counted, delete_episodes, exported
+from quarterdeck.memory.inventory import counted, delete_episodes, exported, known_by
 from quarterdeck.memory.item import Item, Recalled, Scope
 from quarterdeck.memory.residue import overwrite_on_delete
 from quarterdeck.memory.rows import to_item, within
@@ -27,9 +27,10 @@ from quarterdeck.spec.memory import MemoryProfile
 from quarterdeck.spec.workspace import Workspace
 
 if TYPE_CHECKING:
-    from quarterdeck.memory.admission import Admission, Admitted
+    from quarterdeck.memory.admission import Admission, Admitted, Commit
     from quarterdeck.memory.embedder import Embedder
     from quarterdeck.memory.longterm import LongTerm
+    from quarterdeck.memory.rerank import Searches
 
 Kind = Literal["fact", "preference", "lesson", "document", "message"]
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Memory:
         self._embedder = embedder
         self._store: Store | None = None
         self._longterm: LongTerm | None = None
+        self._reranked: Searches | None = None
         self._admission: tuple[asyncio.AbstractEventLoop, Admission] | None = None
         self._by_words = False
         self.without_meaning = ""
@@ -128,7 +130,7 @@ class Memory:
         """Delete one memory, all that is known about a user, or the whole scope.
 
         Args:
-            memory_id: One memory of this scope.
+            memory_id: One memory of this scope, with all that it had replaced; or one episode of it.
             user: Everything about this user, in all crews and agents of the tenant: the right to erasure.
             everything: All memories and episodes of exactly this scope.
             rewrite: With `user`: rewrite a SQLite file however large it is; nobody can write to it meanwhile.
@@ -138,7 +140,7 @@ class Memory:
 
         Raises:
             ValueError: Not exactly one of the three is given.
-            InputError: No such memory in this scope.
+            InputError: No such memory or episode in this scope.
             JournalError: The database cannot be used.
         """
         return run_sync(self.aforget(memory_id, user=user, everything=everything, rewrite=rewrite))
@@ -196,9 +198,18 @@ class Memory:
         """
         return run_sync(self.arebuild(progress))
 
-    def stats(self) -> dict[str, Any]:
-        """Count what the tenant remembers, by scope and kind, and say how the index stands."""
-        return run_sync(self.astats())
+    def stats(self, *, everything: bool = False) -> dict[str, Any]:
+        """Count what is remembered by the tenant, and by the crew, agent and user where these are named.
+
+        Where none of the four is named, the figures beside the scopes are those of the whole database and its index.
+
+        Args:
+            everything: The whole database all the same: for who operates it.
+
+        Raises:
+            JournalError: The database cannot be used.
+        """
+        return run_sync(self.astats(everything=everything))
 
     async def aremember(
         self, text: str, *, source: str, kind: Kind = "fact", confidence: float = 1.0, origin: str = "user"
@@ -211,7 +222,7 @@ class Memory:
     async def arecall(self, query: str, limit: int | None = None) -> list[Recalled]:
         """Return what fits a query. As `recall`."""
         most = min(max(self.profile.recall if limit is None else limit, 0), MOST)
-        return await self._willing(lambda: self.longterm.search(query, self.scope, most)) if most else []
+        return await self._willing(lambda: self._searched.search(query, self.scope, most)) if most else []
 
     async def aforget(
         self, memory_id: str = "", *, user: str = "", everything: bool = False, rewrite: bool = False
@@ -226,12 +237,14 @@ class Memory:
             )  # fmt: skip
         await overwrite_on_delete(self.store)
         if memory_id:
-            removed = {"memories": await self.longterm.delete([self.get(memory_id).id], scope=self.scope)}
+            removed = {"memories": await self.longterm.delete([memory_id], scope=self.scope)}
+            if not removed["memories"]:
+                removed = {"episodes": await self._delete_episodes(memory_id)}
+            if not any(removed.values()):
+                self.get(memory_id)  # says what is wrong
         else:
             removed = {"memories": await self.longterm.delete(self.scope)}
-            removed["episodes"] = await self.store.writer.ask(
-                lambda connection: delete_episodes(connection, self.scope)
-            )
+            removed["episodes"] = await self._delete_episodes()
         return Receipt(self.scope.tenant, self.scope.user, time.time(), removed, "", ())
 
     async def ahistory(self, memory_id: str) -> list[Item]:
@@ -242,15 +255,8 @@ class Memory:
     async def aedit(self, memory_id: str, text: str, *, source: str) -> Item:
         """Correct a memory. As `edit`."""
         old = self.get(memory_id)
-        if old.superseded_by:
-            raise InputError(f"Memory {old.id} was replaced by {old.superseded_by}: edit that one.")
         item = replace(old, id="", text=text.strip(), source=source, origin="operator", created_at=0.0, confidence=1.0)
-        admitted = await self._admit(item)
-        (new,) = [one.id for one in admitted.added] or [known for _, known in admitted.merged]
-        if new == old.id:  # so near that the gate takes it for the same; who edits means the difference
-            (new,) = await self._willing(lambda: self.longterm.add([replace(item, expires_at=old.expires_at)]))
-        if (old.id, new) not in admitted.superseded:
-            await self.longterm.supersede(old.id, new)
+        new = await self._willing(lambda: correct(self.store, lambda: self.longterm, self._admit, old, item))
         return self.get(new)
 
     async def aexport(self) -> AsyncIterator[dict[str, Any]]:
@@ -262,10 +268,12 @@ class Memory:
         """Make the indexes anew. As `rebuild`."""
         return await self.longterm.rebuild(progress)
 
-    async def astats(self) -> dict[str, Any]:
+    async def astats(self, *, everything: bool = False) -> dict[str, Any]:
         """Count what is remembered. As `stats`."""
-        scopes = await asyncio.to_thread(counted, self.store, self.scope.tenant)
-        return {"tenant": self.scope.tenant, **await self.longterm.stats(), "scopes": scopes}
+        own = None if everything else known_by(self.scope)
+        scopes = await asyncio.to_thread(counted, self.store, own)
+        tenant = {} if own is None else {"tenant": self.scope.tenant}
+        return {**tenant, **await self.longterm.stats(None if self.scope == Scope() else own), "scopes": scopes}
 
     @property
     def store(self) -> Store:
@@ -302,9 +310,7 @@ class Memory:
         """Return the memory; the end of the block closes it."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 
@@ -312,9 +318,7 @@ class Memory:
         """Return the memory; the end of the block closes it."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
         await self.aclose()
 
@@ -323,13 +327,16 @@ class Memory:
         """The folder of the vector index: made from the database, and can be deleted at any time."""
         return (self.store.folder or self.workspace.runs) / INDEX
 
-    async def _admit(self, item: Item) -> Admitted:
+    async def _delete_episodes(self, episode_id: str = "") -> int:
+        return await self.store.writer.ask(lambda connection: delete_episodes(connection, self.scope, episode_id))
+
+    async def _admit(self, item: Item, commit: Commit | None = None) -> Admitted:
         """Let the write gate decide on an item.
 
         Raises:
             Rejected: It is refused.
         """
-        admitted = await self._willing(lambda: self._gate().admit([item]))
+        admitted = await self._willing(lambda: self._gate().admit([item], commit))
         for _, why in admitted.refused:
             raise Rejected(f"Not remembered: {why}.")
         return admitted
@@ -345,6 +352,14 @@ class Memory:
             self.without_meaning = f"By words alone: {' '.join(str(error).split())}"
             self._let_go()
             return await ask()
+
+    @property
+    def _searched(self) -> Searches:
+        if self._reranked is None:
+            from quarterdeck.memory.rerank import searched
+
+            self._reranked = searched(self.longterm, self.profile.rerank, self.workspace)
+        return self._reranked
 
     def _embeds(self) -> Embedder | None:
         if self._by_words:
@@ -368,14 +383,13 @@ class Memory:
 
             masker = Masker(names=referenced(folder / "config" for folder in self.workspace.folders))
             gate = Admission(
-                self.longterm, self.store, self.profile, embedder=self._embeds(), masker=masker,
-                personal=not self._private,
-            )  # fmt: skip
+                self.longterm, self.profile, embedder=self._embeds(), masker=masker, personal=not self._private
+            )
             self._admission = (loop, gate)
         return self._admission[1]
 
     def _let_go(self) -> None:
-        self._admission = None
+        self._admission = self._reranked = None
         longterm, self._longterm = self._longterm, None
         if longterm is not None:
             longterm.close()

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Float, Integer, Text, bindparam, column, delete, func, select, table, text
 
+from quarterdeck.journal.schema import TEXT_INDEX
 from quarterdeck.journal.tables import memories
 from quarterdeck.memory.item import Scope
 from quarterdeck.memory.rows import holds, within
+from quarterdeck.tools.words import content_stems
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from quarterdeck.journal.store import Store
 
@@ -33,11 +35,17 @@ MAX_HITS = 5_000
 PAGE = 200
 _WORD = re.compile(r"[^\W_]+")
 _TABLE = table("memory_text", column("memory", Integer))
+_SIZES = table("memory_text_docsize", column("id", Integer))
 
 COMMON = frozenset(
-    "a about an and are as at be been but by can could did do does for from had has have he her his how i if in is it "
-    "its me my of on or our she so than that the their them then there they this to us was we were what when where "
-    "which who why will with would you your".split()
+    "a about after again all also am an and any anybody anyone anything are as at be because been before being "
+    "between both but by can could d did do does down during each either else ever every everybody everyone "
+    "everything few for from further had has have he her here hers herself him himself his how i if in is it "
+    "its itself just ll m me more most must my myself neither no nobody none nor not nothing now of off on "
+    "once one only or other others ought our ours ourselves out over own re s same shall she should so some "
+    "somebody someone something such t than that the their theirs them themselves then there these they this "
+    "those through to too under until up upon us ve very was we were what when where which who whom whose why "
+    "will with within without would yes yet you your yours yourself".split()
 )
 """Not looked up where a query has other words: they are in most texts, tell little, and cost the most."""
 
@@ -46,17 +54,29 @@ Entry = tuple[int, Scope, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a query.
+
+    Attributes:
+        telling: How much it tells: the rarer in the scope, the more.
+        held: How much of it is in each memory by number: the share of what is in the one that has most of it.
+    """
+
+    telling: float
+    held: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Hits:
     """What full text finds.
 
     Attributes:
-        scores: BM25 of the best memories by number, above 0.
-        most: What a memory of ordinary length would have that holds every word of the query. Against it a query whose
-            telling words are nowhere finds little, however much better its best hit is than the others.
+        scores: BM25 of the best memories by number, above 0; each word is measured by the memory that has most of it.
+        words: The words that were looked up, with all memories that hold them.
     """
 
     scores: dict[int, float] = field(default_factory=dict)
-    most: float = 0.0
+    words: tuple[Word, ...] = ()
 
 
 class TextIndex(Protocol):
@@ -70,16 +90,20 @@ class TextIndex(Protocol):
         """Forget texts; one that is not indexed is passed over."""
         ...
 
-    def clear(self, connection: Connection) -> None:
-        """Forget all texts."""
+    def renew(self, connection: Connection) -> None:
+        """Make the index anew and empty, whatever is left of it."""
         ...
 
-    def count(self, store: Store) -> int:
-        """Return how many texts are indexed."""
+    def indexed(self) -> ColumnElement[bool]:
+        """Return the condition that a memory is indexed."""
+        ...
+
+    def state(self, store: Store) -> tuple[int, int]:
+        """Return how many memories there are, and how many texts are indexed, both as of the same moment."""
         ...
 
     def search(self, store: Store, scope: Scope, query: str, limit: int, kinds: Collection[str], now: float) -> Hits:
-        """Return the best memories by number with their BM25.
+        """Return the best memories, and the words by which they were found.
 
         Args:
             store: The database.
@@ -111,31 +135,27 @@ class Fts5:
         if gone := [_entry(entry) for entry in entries if entry[0] in found]:
             connection.execute(statement, gone)
 
-    def clear(self, connection: Connection) -> None:
-        """Forget all texts."""
-        connection.execute(text("INSERT INTO memory_text (memory_text) VALUES ('delete-all')"))
+    def renew(self, connection: Connection) -> None:
+        """Make the index anew and empty, whatever is left of it."""
+        _renew(connection)
 
-    def count(self, store: Store) -> int:
-        """Return how many texts are indexed."""
-        return int(store.read(select(func.count()).select_from(text("memory_text_docsize")))[0][0])
+    def indexed(self) -> ColumnElement[bool]:
+        """Return the condition that a memory is indexed."""
+        return select(_SIZES.c.id).where(_SIZES.c.id == memories.c.number).exists()
+
+    def state(self, store: Store) -> tuple[int, int]:
+        """Return how many memories there are, and how many texts are indexed."""
+        return _state(store, select(func.count()).select_from(_SIZES))
 
     def search(self, store: Store, scope: Scope, query: str, limit: int, kinds: Collection[str], now: float) -> Hits:
-        """Return the best memories by number with their BM25."""
-        mark, scores = _mark(scope), defaultdict[int, float](float)
-        items = _count(store, scope)
-        most = 0.0
-        one = text(_FTS5).columns(memory=Integer, score=Float).subquery("hits")
+        """Return the best memories, and the words by which they were found."""
+        mark, items, words = _mark(scope), _count(store, scope), []
         for word in _words(query):
             asked = {"match": f'"{mark}{word}"', "most": MAX_HITS}
-            rows = [tuple(row) for row in store.read(select(one).params(asked))]
-            telling = _idf(items, len(rows))
-            most += telling
             # bm25() weighs a word by how rare it is in the whole table: that part is the same in all of its scores,
-            # and is put right here
-            highest = max((score for _, score in rows), default=0.0)
-            for memory, score in rows:
-                scores[memory] += telling * score / highest if highest > 0 else 0.0
-        return Hits(_holding(store, scores, scope, limit, kinds, now), most)
+            # and falls out in the shares
+            words.append(_word(items, [tuple(row) for row in store.read(_BY_WORD.params(asked))]))
+        return _hits(store, words, scope, limit, kinds, now)
 
 
 class Tsvector:
@@ -145,7 +165,8 @@ class Tsvector:
         """Index texts that are not indexed yet."""
         statement = text(
             "INSERT INTO memory_text (memory, body) VALUES "
-            "(:number, to_tsvector('english', :body) || array_to_tsvector(ARRAY[CAST(:mark AS text)]))"
+            "(:number, to_tsvector('english', :body) || array_to_tsvector(ARRAY[CAST(:mark AS text)])) "
+            "ON CONFLICT (memory) DO NOTHING"
         )
         rows = [{"number": number, "body": body, "mark": _mark(scope)} for number, scope, body in entries]
         if rows:
@@ -155,31 +176,29 @@ class Tsvector:
         """Forget texts; one that is not indexed is passed over."""
         connection.execute(delete(_TABLE).where(_TABLE.c.memory.in_([entry[0] for entry in entries])))
 
-    def clear(self, connection: Connection) -> None:
-        """Forget all texts."""
-        connection.execute(text("DELETE FROM memory_text"))
+    def renew(self, connection: Connection) -> None:
+        """Make the index anew and empty, whatever is left of it."""
+        _renew(connection)
 
-    def count(self, store: Store) -> int:
-        """Return how many texts are indexed."""
-        return int(store.read(select(func.count()).select_from(_TABLE))[0][0])
+    def indexed(self) -> ColumnElement[bool]:
+        """Return the condition that a memory is indexed."""
+        return select(_TABLE.c.memory).where(_TABLE.c.memory == memories.c.number).exists()
+
+    def state(self, store: Store) -> tuple[int, int]:
+        """Return how many memories there are, and how many texts are indexed."""
+        return _state(store, select(func.count()).select_from(_TABLE))
 
     def search(self, store: Store, scope: Scope, query: str, limit: int, kinds: Collection[str], now: float) -> Hits:
-        """Return the best memories by number with their BM25."""
-        if not (words := " ".join(_words(query))):
+        """Return the best memories, and the words by which they were found."""
+        if not (looked_up := " ".join(_words(query))):
             return Hits()
         items = _count(store, scope)
-        one = text(_LEXEMES).columns(lexeme=Text, memory=Integer, score=Float).subquery("hits")
-        asked = {"mark": _mark(scope), "query": words, "most": MAX_HITS}
+        asked = {"mark": _mark(scope), "query": looked_up, "most": MAX_HITS}
         by_lexeme = defaultdict[str, list[tuple[int, float]]](list)
-        for lexeme, memory, score in map(tuple, store.read(select(one).params(asked))):
+        for lexeme, memory, score in map(tuple, store.read(_BY_LEXEME.params(asked))):
             by_lexeme[lexeme] += [(memory, score)] if memory else []
-        scores, most = defaultdict[int, float](float), 0.0
-        for rows in by_lexeme.values():
-            telling = _idf(items, len(rows))
-            most += telling
-            for memory, score in rows:
-                scores[memory] += telling * score
-        return Hits(_holding(store, scores, scope, limit, kinds, now), most)
+        words = [_word(items, rows) for _, rows in sorted(by_lexeme.items())]
+        return _hits(store, words, scope, limit, kinds, now)
 
 
 _FTS5 = (
@@ -205,9 +224,34 @@ _LEXEMES = """
 """
 
 
+# made once: to put them together takes as long as to ask them
+_BY_WORD = select(text(_FTS5).columns(memory=Integer, score=Float).subquery("hits"))
+_BY_LEXEME = select(text(_LEXEMES).columns(lexeme=Text, memory=Integer, score=Float).subquery("hits"))
+
+
 def text_index(store: Store) -> TextIndex:
     """Return the index that fits a database."""
     return Tsvector() if store.folder is None else Fts5()
+
+
+def scan(store: Store, scope: Scope, query: str, limit: int, kinds: Collection[str], now: float) -> Hits:
+    """Compare the newest texts of a scope themselves: for when there is no index. As `TextIndex.search`."""
+    newest = select(memories.c.number, memories.c.text).where(within(scope)).order_by(memories.c.number.desc())
+    said = {row.number: set(content_stems(row.text)) for row in store.read(newest.limit(MAX_HITS))}
+    stems = list(dict.fromkeys(content_stems(query)))[:MAX_WORDS]
+    words = [_word(len(said), [(number, 1.0) for number, own in said.items() if stem in own]) for stem in stems]
+    return _hits(store, words, scope, limit, kinds, now)
+
+
+def _renew(connection: Connection) -> None:
+    for statement in ("DROP TABLE IF EXISTS memory_text", *TEXT_INDEX[connection.dialect.name]):
+        connection.exec_driver_sql(statement)
+
+
+def _state(store: Store, indexed: Select[Any]) -> tuple[int, int]:
+    rows = select(func.count()).select_from(memories)
+    counts = tuple(store.read(select(rows.scalar_subquery(), indexed.scalar_subquery()))[0])
+    return int(counts[0]), int(counts[1])
 
 
 def _count(store: Store, scope: Scope) -> int:
@@ -217,6 +261,20 @@ def _count(store: Store, scope: Scope) -> int:
 def _idf(items: int, holding: int) -> float:
     """Return how much a word tells: Robertson and Zaragoza, The Probabilistic Relevance Framework (2009)."""
     return math.log(1 + (max(items, holding) - holding + 0.5) / (holding + 0.5))
+
+
+def _word(items: int, rows: Sequence[tuple[int, float]]) -> Word:
+    """Return a word of a scope with so many items, from the memories that hold it and how much."""
+    highest = max((score for _, score in rows), default=0.0)
+    return Word(_idf(items, len(rows)), {memory: score / highest for memory, score in rows} if highest > 0 else {})
+
+
+def _hits(store: Store, words: Sequence[Word], scope: Scope, limit: int, kinds: Collection[str], now: float) -> Hits:
+    scores = defaultdict[int, float](float)
+    for word in words:
+        for memory, share in word.held.items():
+            scores[memory] += word.telling * share
+    return Hits(_holding(store, scores, scope, limit, kinds, now), tuple(words))
 
 
 def _holding(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+Kind = Literal["fact", "preference", "lesson", "document", "message"]
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,200}")
+_ORIGIN = re.compile(
+    r"(?:user|operator|person|model|memory|(?:tool|memory|input):\S.{0,149}?)(?: \(not trusted\))?(?: \(sensitive\))?"
+)
+# what a terminal or a reader would obey: controls, and the marks that reorder what stands beside them
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Item:
     id: str
     scope: Scope
     text: str
-    kind: Literal["fact", "preference", "lesson", "document", "message"] = "fact"
+    kind: Kind = "fact"
     source: str = ""
     origin: str = "model"
     confidence: float = 1.0
@@ -79,3 +86,18 @@ class Recalled:
     score: float
     why: str
     parts: dict[str, float] = field(default_factory=dict)
+
+
+def is_kind(text: str) -> bool:
+    """Say whether a text is the name of a kind of memory."""
+    return text in get_args(Kind)
+
+
+def is_origin(text: str) -> bool:
+    """Say whether a text is a label of origin, such as `user` or `tool:web.fetch (not trusted) (sensitive)`."""
+    return text.isprintable() and _ORIGIN.fullmatch(text) is not None
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, with nothing in it that a terminal obeys or that reorders what is read."""
+    return " ".join(_UNSEEN.sub(" ", text).split())

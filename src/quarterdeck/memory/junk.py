@@ -92,8 +92,8 @@ _RULES: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("what the agent is, not what is so", _form(_OWN)),
     ("passing state of the work", lambda text: bool(_STATE(text)) and not _YEAR.search(text)),
     ("says nothing", _form(_EMPTY)),
-    ("means nothing out of its place", _form(_LOOSE)),
 )
+_OUT_OF_PLACE = _form(_LOOSE)
 _ORDERS = _form(_ORDER)
 
 
@@ -107,8 +107,11 @@ def junk(item: Item) -> str:
     for why, applies in _RULES:
         if applies(text):
             return why
-    if item.origin not in SPOKEN and _ORDERS(text):
-        return "an instruction that nobody here gave"
+    if item.origin not in SPOKEN:  # who says "This year's budget is ..." means it to be remembered so
+        if _OUT_OF_PLACE(text):
+            return "means nothing out of its place"
+        if _ORDERS(text):
+            return "an instruction that nobody here gave"
     letters = sum(letter.isalpha() or letter.isspace() for letter in text)
     if letters < 0.6 * len(text):
         return "raw output, no statement"

@@ -7,33 +7,34 @@ name like any other, no wildcard. What a profile's `reach` says is decided by wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from sqlalchemy import func, select
 
 from quarterdeck.errors import JournalError
-from quarterdeck.journal.tables import memories, vectors
-from quarterdeck.memory import hybrid, written
-from quarterdeck.memory.counts import counted, history, large_scopes
-from quarterdeck.memory.fulltext import text_index
+from quarterdeck.journal.tables import memories
+from quarterdeck.memory import expiry, hybrid, written
+from quarterdeck.memory.counts import counted, history
 from quarterdeck.memory.hybrid import Weights
+from quarterdeck.memory.inventory import items as all_items
 from quarterdeck.memory.item import Item, Recalled, Scope
-from quarterdeck.memory.nearest import Floats, Nearest
+from quarterdeck.memory.meaning import Meaning
+from quarterdeck.memory.recheck import recheck
 from quarterdeck.memory.rows import clean, new_id, to_item, within
-from quarterdeck.memory.search import POOL, Question, Search
-from quarterdeck.memory.vectors import VectorIndex
+from quarterdeck.memory.words import Words
+from quarterdeck.memory.written import Change
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from quarterdeck.journal.store import Store
     from quarterdeck.memory.embedder import Embedder
+    from quarterdeck.memory.nearest import Floats
     from quarterdeck.spec.memory import LongtermSpec, Reach
 
 EXACT = 20_000
@@ -43,11 +44,17 @@ MAX_ITEMS = 10_000
 MAX_CHARACTERS = 100_000
 """Of one memory."""
 PAGE = 1_000
+EXPIRE_SECONDS = 3_600.0
+"""After which it is looked again for what has expired."""
 ATTEMPTS = 4
 """For a write that finds the database locked; each waits for the lock as long as the database does."""
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
+Commit = Callable[[Callable[["Connection"], None]], Coroutine[Any, Any, None]]
+"""Does something on the writer's connection in a transaction of its caller's; it may be done again in another one."""
 
 
 def reached(scope: Scope, reach: Reach) -> Scope:
@@ -86,15 +93,12 @@ class LongTerm:
         exact: int = EXACT,
     ) -> None:
         self._store = store
-        self._embed = embed
-        self._folder = folder
         self._days = profile.days if profile is not None else None
         self._weights = weights or Weights()
-        self._exact = exact
-        self._text = text_index(store)
-        self._near: Nearest | None = None
-        self._index: VectorIndex | None = None
-        self._syncing: dict[Scope, asyncio.Task[bool]] = {}
+        self._text = Words(store)
+        self._meaning = Meaning(store, embed, folder, exact, self._write)
+        self._expired_at = 0.0
+        self._expiring: asyncio.Task[None] | None = None
 
     async def add(self, items: Sequence[Item], vectors: Sequence[Sequence[float]] | Floats | None = None) -> list[str]:
         """Remember items; all of them or, when an error is raised, none.
@@ -112,20 +116,52 @@ class LongTerm:
             JournalError: They are not committed.
             ModelError: They could not be embedded.
         """
-        if len(items) > MAX_ITEMS or any(len(item.text) > MAX_CHARACTERS for item in items):
-            raise ValueError(
-                f"add at most {MAX_ITEMS:,} memories at once, each of at most {MAX_CHARACTERS:,} characters"
-            )
-        if not items:
+        whole = self._checked(items)
+        if not whole:
             return []
-        whole = [self._whole(item) for item in items]
-        embedded = await self._vectors([item.text for item in whole], vectors)
-        model = self._embed.name if self._embed is not None else ""
+        embedded = await self._meaning.of(whole, vectors)
+        model = self._meaning.model
         await self._write(lambda connection: written.insert_items(connection, self._text, whole, embedded, model))
-        if self._folder is not None:
-            for scope in {item.scope for item in whole}:
-                await self._catch_up(scope)
+        await self._meaning.added({item.scope for item in whole})
         return [item.id for item in whole]
+
+    async def apply(self, change: Change, commit: Commit | None = None) -> Mapping[str, str]:
+        """Do what the write gate has decided, in one transaction, which looks again at what others wrote meanwhile.
+
+        Args:
+            change: What is added, replaced and confirmed.
+            commit: Commits it together with something else; by itself if not given.
+
+        Returns:
+            The ids of what was not added after all, each with the id of the memory that says the same; empty where a
+            more trusted one says otherwise. For most changes there are none.
+
+        Raises:
+            ValueError: As `add`.
+            JournalError: Nothing of it is committed.
+            ModelError: Something could not be embedded; nothing of it is done.
+        """
+        whole = self._checked(change.added)
+        embedded = await self._meaning.of(whole)
+        vector_of = dict(zip([item.id for item in whole], embedded, strict=True)) if embedded else {}
+        change = replace(change, added=tuple(whole))
+        model = self._meaning.model
+        gone: written.Gone = {}
+        instead: dict[str, str] = {}
+
+        def work(connection: Connection) -> None:
+            settled = recheck(connection, change)
+            vectors = [vector_of[item.id] for item in settled.change.added] if embedded else []
+            gone.clear()
+            gone.update(written.apply_change(connection, self._text, settled.change, vectors, model))
+            instead.clear()
+            instead.update(settled.instead)
+
+        await (self._write(work) if commit is None else commit(work))
+        await self._meaning.removed(gone)
+        await self._meaning.added({item.scope for item in whole})
+        await self._look_for_expired()
+        return instead
 
     async def search(
         self, query: str, scope: Scope, limit: int = 6, kinds: Collection[str] = (), *, now: float | None = None
@@ -143,10 +179,7 @@ class LongTerm:
             JournalError: The database cannot be read.
             ModelError: The query could not be embedded.
         """
-        vector = None
-        if self._embed is not None and query.strip():
-            (vector,) = await self._embed.embed([query])
-        return await self.nearest(query, vector, scope, limit, kinds, now=now)
+        return await self.nearest(query, await self._meaning.of_text(query), scope, limit, kinds, now=now)
 
     async def nearest(
         self,
@@ -163,14 +196,22 @@ class LongTerm:
         query = clean(query)
         if not query.strip():
             return []
+        import numpy as np  # here and not above: whoever only counts, shows or deletes needs no vectors
+
+        from quarterdeck.memory.search import POOL, Question, Search
+
         asked = None if vector is None else np.asarray(vector, np.float32)
         most = min(max(limit, 0), POOL)
         question = Question(query, asked, scope, frozenset(kinds), moment)
-        near = self._nearness(0 if vector is None else len(vector))
-        search = Search(self._store, self._text, near, self._vector_index(), self._weights, self._exact)
+        near = self._meaning.near(0 if vector is None else len(vector))
+        search = Search(self._store, self._text, near, self._meaning.index(), self._weights, self._meaning.exact)
         found = await asyncio.to_thread(search.find, question, most)
-        if search.behind:
-            self._catch_up_later(scope)
+        if self._text.why and await self._text.mend(self._write, ours=await asyncio.to_thread(self._meaning.owned)):
+            found = await asyncio.to_thread(search.find, question, most)
+        if self._due() and (self._expiring is None or self._expiring.done()):
+            self._expiring = asyncio.create_task(self._look_for_expired())
+        if asked is not None:
+            self._meaning.searched(scope, behind=search.behind)
         return found
 
     async def get(self, memory_id: str, scope: Scope | None = None) -> Item | None:
@@ -180,7 +221,7 @@ class LongTerm:
         return to_item(rows[0]) if rows else None
 
     async def delete(self, what: Sequence[str] | Scope, *, scope: Scope | None = None) -> int:
-        """Delete memories, with their vectors and words; return how many there were.
+        """Delete memories with all that they had replaced, and the vectors and words of these; return how many went.
 
         Args:
             what: Ids, or a scope of which everything goes.
@@ -204,9 +245,12 @@ class LongTerm:
         return await self._delete((memories.c.tenant == tenant) & (memories.c.about == user))
 
     async def expire(self, now: float | None = None) -> int:
-        """Delete what has expired, in all scopes; return how many there were."""
+        """Delete memories and episodes that have expired, in all scopes; return how many there were."""
         moment = time.time() if now is None else now
-        return await self._delete((memories.c.expires_at > 0) & (memories.c.expires_at <= moment))
+        count = await self._delete(expiry.expired(moment))
+        while gone := await self._write(lambda connection: expiry.delete_episodes(connection, moment)):
+            count += gone
+        return count
 
     async def supersede(self, old: str, new: str) -> bool:
         """Mark a memory as replaced: it is kept for the history and never recalled again.
@@ -222,7 +266,7 @@ class LongTerm:
             lambda connection: written.supersede_item(connection, old, new) if old != new else None
         )
         if done is not None:
-            await self._remove({done[0]: [done[1]]})
+            await self._meaning.removed({done[0]: [done[1]]})
         return done is not None
 
     async def history(self, memory_id: str) -> list[Item]:
@@ -230,18 +274,8 @@ class LongTerm:
         return await asyncio.to_thread(history, self._store, memory_id)
 
     async def export(self, scope: Scope) -> list[Item]:
-        """Return all memories of a scope in their order, superseded and expired ones too."""
-
-        def read() -> list[Item]:
-            items: list[Item] = []
-            after = 0
-            query = select(memories).where(within(scope)).order_by(memories.c.number).limit(PAGE)
-            while rows := self._store.read(query.where(memories.c.number > after)):
-                items += map(to_item, rows)
-                after = rows[-1].number
-            return items
-
-        return await asyncio.to_thread(read)
+        """Return all memories of a scope in their order, superseded ones too; what has expired is as good as gone."""
+        return await asyncio.to_thread(lambda: list(all_items(self._store, scope)))
 
     async def rebuild(self, progress: Progress | None = None) -> dict[str, Any]:
         """Make all indexes anew from SQL, embedding what has no vector of the present model; return `stats` after it.
@@ -256,54 +290,54 @@ class LongTerm:
             ModelError: Something could not be embedded; the words are indexed all the same.
         """
         total = int((await asyncio.to_thread(self._store.read, select(func.count()).select_from(memories)))[0][0])
-        until = await self._write(lambda connection: written.clear_texts(connection, self._text))
-        after, done = 0, 0
-        while True:
-            page = partial(written.index_texts, text=self._text, after=after, until=until, limit=PAGE)
-            after, count = await self._write(page)
+        done = 0
+
+        def tell(count: int) -> None:
+            nonlocal done
             done += count
             if progress is not None:
-                progress(done, total)
-            if not after:
-                break
-        await self._embed_missing()
-        if self._near is not None:
-            self._near.clear()
-        if (index := self._vector_index()) is not None and await asyncio.to_thread(index.discard):
-            for scope in await asyncio.to_thread(large_scopes, self._store, self._exact):
-                await self._catch_up(scope)
+                progress(done, max(total, done))
+
+        await self._text.make(self._write, anew=True, progress=tell)
+        await self._meaning.renew()
         return await self.stats()
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counts of the whole database, and how its indexes stand."""
-        near, index = self._nearness(), self._vector_index()
-        told = await asyncio.to_thread(counted, self._store, self._text)
-        told["embedding"] = {
-            "model": self._embed.name if self._embed is not None else "",
-            "dimension": self._embed.dimension if self._embed is not None else 0,
-        }
-        collections = await asyncio.to_thread(index.counts) if index is not None else {}
-        told["index"] = {
-            "owner": index.owner.held if index is not None else False,
-            "above": self._exact if near is not None else 0,
-            "collections": len(collections),
-            "vectors": sum(collections.values()),
-        }
-        return told
+    async def stats(self, which: ColumnElement[bool] | None = None) -> dict[str, Any]:
+        """Return counts, and how the indexes stand.
+
+        Args:
+            which: A condition on `memories`: only those are counted, and nothing is said of the index, which is
+                everybody's. None for the whole database.
+        """
+        told = await asyncio.to_thread(counted, self._store, self._text, which)
+        return told | await self._meaning.stats(which)
 
     async def settle(self) -> None:
-        """Wait until the index of vectors has caught up with what searches found it behind on."""
-        while self._syncing:
-            await asyncio.gather(*self._syncing.values(), return_exceptions=True)
+        """Wait until vectors and their index have caught up with what searches found them behind on."""
+        await self._meaning.settle()
+        if self._expiring is not None:
+            await asyncio.gather(self._expiring, return_exceptions=True)
 
     def close(self) -> None:
         """Let the index of vectors go. The database stays open: it is not ours."""
-        for task in self._syncing.values():
-            if not task.get_loop().is_closed():
-                task.cancel()
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        if self._expiring is not None and not self._expiring.get_loop().is_closed():
+            self._expiring.cancel()
+        self._meaning.close()
+
+    async def _look_for_expired(self) -> None:
+        """Delete what has expired, once an hour, where this process owns the index; a failure is tried again then."""
+        if not self._due():
+            return
+        self._expired_at = time.monotonic()
+        try:
+            there = await asyncio.to_thread(expiry.any_expired, self._store)
+            if there and await asyncio.to_thread(self._meaning.owned):
+                await self.expire()
+        except JournalError as error:
+            _log.info("what has expired could not be deleted: %s", error)
+
+    def _due(self) -> bool:
+        return not self._expired_at or time.monotonic() >= self._expired_at + EXPIRE_SECONDS
 
     def _whole(self, item: Item) -> Item:
         created = item.created_at or time.time()
@@ -313,17 +347,13 @@ class LongTerm:
             group=clean(item.group), created_at=created, expires_at=expires,
         )  # fmt: skip
 
-    async def _vectors(self, texts: list[str], given: Sequence[Sequence[float]] | Floats | None) -> list[bytes]:
-        if self._embed is None:
-            return []
-        made = np.asarray(await self._embed.embed(texts) if given is None else given, "<f4")
-        if made.ndim != 2 or made.shape != (len(texts), self._embed.dimension or made.shape[1]):
+    def _checked(self, items: Sequence[Item]) -> list[Item]:
+        """Return items with all that they did not say themselves."""
+        if len(items) > MAX_ITEMS or any(len(item.text) > MAX_CHARACTERS for item in items):
             raise ValueError(
-                f"{self._embed.name} makes one vector of {self._embed.dimension} numbers a text; these are {made.shape}"
+                f"add at most {MAX_ITEMS:,} memories at once, each of at most {MAX_CHARACTERS:,} characters"
             )
-        if not np.isfinite(made).all():
-            raise ValueError(f"{self._embed.name} made a vector that holds numbers which are not finite")
-        return [vector.tobytes() for vector in made]
+        return [self._whole(item) for item in items]
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         for _ in range(ATTEMPTS - 1):
@@ -340,50 +370,6 @@ class LongTerm:
             gone = await self._write(lambda connection: written.delete_items(connection, self._text, which, PAGE))
             deleted = sum(map(len, gone.values()))
             count += deleted
-            await self._remove(gone)
+            await self._meaning.removed(gone)
             if deleted < PAGE:
                 return count
-
-    async def _remove(self, gone: written.Gone) -> None:
-        near, index = self._nearness(), self._vector_index()
-        if near is not None and index is not None:
-            for scope, numbers in gone.items():
-                await asyncio.to_thread(index.remove, scope, numbers, await asyncio.to_thread(near.size, scope))
-
-    def _nearness(self, dimension: int = 0) -> Nearest | None:
-        if self._near is None and self._embed is not None and (known := self._embed.dimension or dimension):
-            self._near = Nearest(self._store, self._embed.name, known)
-        return self._near
-
-    def _vector_index(self) -> VectorIndex | None:
-        if self._index is None and self._folder is not None and self._embed is not None:
-            near = self._nearness()
-            if near is not None:
-                self._index = VectorIndex(self._folder, self._embed.name, near)
-        return self._index
-
-    async def _catch_up(self, scope: Scope) -> bool:
-        near, index = self._nearness(), self._vector_index()
-        if near is None or index is None:
-            return False
-        size = await asyncio.to_thread(near.size, scope)
-        return size[0] > self._exact and await asyncio.to_thread(index.sync, scope, size)
-
-    def _catch_up_later(self, scope: Scope) -> None:
-        """Let the index catch up while searches compare all vectors."""
-        if scope not in self._syncing:
-            task = asyncio.create_task(self._catch_up(scope))
-            self._syncing[scope] = task
-            task.add_done_callback(lambda _: self._syncing.pop(scope, None))
-
-    async def _embed_missing(self) -> None:
-        if self._embed is None:
-            return
-        name, after = self._embed.name, 0
-        had = select(vectors.c.memory).where(vectors.c.model == name, vectors.c.memory == memories.c.number)
-        query = select(memories.c.number, memories.c.text).where(~had.exists()).order_by(memories.c.number).limit(PAGE)
-        while rows := await asyncio.to_thread(self._store.read, query.where(memories.c.number > after)):
-            made = await self._vectors([row.text for row in rows], None)
-            embedded = {row.number: vector for row, vector in zip(rows, made, strict=True)}
-            await self._write(partial(written.insert_vectors, model=name, embedded=embedded))
-            after = rows[-1].number

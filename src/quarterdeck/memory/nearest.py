@@ -8,18 +8,19 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import func, select
 
 from quarterdeck.journal.tables import memories, vectors
 from quarterdeck.memory.rows import within
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from quarterdeck.journal.store import Store
     from quarterdeck.memory.item import Scope
 
-Floats = NDArray[np.float32]
+    Floats = NDArray[np.float32]
 
 KEPT_BYTES = 192_000_000
 """Of matrices in this process; the one not used for longest goes first."""
@@ -43,6 +44,8 @@ class Matrix:
 
     def similar(self, query: Floats, now: float, kinds: Collection[str]) -> tuple[NDArray[np.int64], Floats]:
         """Return the numbers of what still holds and is of one of the kinds, with the cosine of each."""
+        import numpy as np
+
         numbers, scores = self.numbers, self.vectors @ query
         keep = (self.expires == 0) | (self.expires > now)
         if kinds:
@@ -103,10 +106,13 @@ class Nearest:
 
     def of(self, numbers: Sequence[int]) -> dict[int, Floats]:
         """Return the vectors of some memories by number."""
+        import numpy as np
+
         query = select(vectors.c.memory, vectors.c.vector).where(
             vectors.c.model == self._model, vectors.c.memory.in_(numbers)
         )
-        return {memory: np.frombuffer(vector, "<f4") for memory, vector in map(tuple, self._store.read(query))}
+        found = map(tuple, self._store.read(query.where(func.length(vectors.c.vector) == 4 * self._dimension)))
+        return {memory: np.frombuffer(vector, "<f4") for memory, vector in found}
 
     def clear(self) -> None:
         """Forget all matrices."""
@@ -127,6 +133,8 @@ class Nearest:
             yield [row for row in rows if len(row[1]) == 4 * self._dimension]
 
     def _read(self, scope: Scope, after: int) -> Matrix:
+        import numpy as np
+
         rows = [row for page in self.pages(scope, after) for row in page]
         return Matrix(
             np.array([row[0] for row in rows], np.int64),
@@ -145,6 +153,8 @@ class Nearest:
 
 
 def _joined(first: Matrix, second: Matrix) -> Matrix:
+    import numpy as np
+
     return Matrix(
         np.concatenate([first.numbers, second.numbers]),
         np.concatenate([first.vectors, second.vectors]),

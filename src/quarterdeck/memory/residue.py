@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from quarterdeck.journal.database import sqlite_path
 from quarterdeck.journal.failures import classify
+from quarterdeck.memory.fulltext import Fts5
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -130,9 +131,7 @@ async def compact(store: Store, *, however_large: bool = False) -> str:
 
 def _rewrite_file(connection: Connection, trouble: str) -> str:
     try:
-        # deleted words stay in the segments of the full-text index until they are merged
-        connection.exec_driver_sql("INSERT INTO memory_text(memory_text) VALUES ('optimize')")
-        connection.commit()
+        _merge_words(connection)
         if not trouble:
             _all(connection, "VACUUM")
         busy = _all(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -141,6 +140,18 @@ def _rewrite_file(connection: Connection, trouble: str) -> str:
             raise
         return "it is in use" if classify(error) == "locked" else "the disk is full"
     return trouble or ("other programs read it, so its log could not be emptied" if busy and busy[0][0] else "")
+
+
+def _merge_words(connection: Connection) -> None:
+    """Take deleted words out of the segments of the full-text index; a damaged one is emptied, and made anew later."""
+    try:
+        connection.exec_driver_sql("INSERT INTO memory_text(memory_text) VALUES ('optimize')")
+    except DBAPIError as error:
+        if classify(error) not in ("corrupt", "journal"):
+            raise
+        connection.rollback()
+        Fts5().renew(connection)
+    connection.commit()
 
 
 def _rewrite_tables(connection: Connection) -> str:

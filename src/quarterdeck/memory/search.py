@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from sqlalchemy import select, tuple_
 
 from quarterdeck.journal.tables import memories
 from quarterdeck.memory import hybrid
-from quarterdeck.memory.hybrid import Candidate, Ranked, Weights
+from quarterdeck.memory.hybrid import Candidate, Ranked, Scoring, Weights
 from quarterdeck.memory.item import Recalled, Scope
 from quarterdeck.memory.rows import holds, to_item, within
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from quarterdeck.journal.store import Store
-    from quarterdeck.memory.fulltext import TextIndex
     from quarterdeck.memory.nearest import Floats, Nearest
     from quarterdeck.memory.vectors import VectorIndex
+    from quarterdeck.memory.words import Words
 
 POOL = 100
 """Candidates by words, and as many by meaning, that are weighed."""
@@ -88,7 +88,7 @@ class Search:
     def __init__(
         self,
         store: Store,
-        text: TextIndex,
+        text: Words,
         near: Nearest | None,
         index: VectorIndex | None,
         weights: Weights,
@@ -113,16 +113,11 @@ class Search:
         similar = self._similar(asked)
         known = {*hits.scores, *(similar.best() if similar else ())}
         near = self._measure(asked, similar, known)
-        scores = hybrid.base(hits.scores, near, self._weights, hits.most)
         candidates = self._candidates(asked, memories.c.number.in_(sorted(known)))
-        beside = self._beside(asked, candidates, scores)
-        if beside and near:
-            # on the scale of those that were found
-            least = min(near.values())
-            new = self._measure(asked, similar, [one.number for one in beside])
-            near |= {number: max(least, score) for number, score in new.items()}
-            scores = hybrid.base(hits.scores, near, self._weights, hits.most)
-        return self._recalled(hybrid.rank([*candidates, *beside], scores, self._weights, asked.now)[:limit])
+        scoring = Scoring(hits.words, near, self._weights)
+        beside = self._beside(asked, candidates, scoring)
+        near |= self._measure(asked, similar, [one.number for one in beside])
+        return self._recalled(hybrid.rank([*candidates, *beside], scoring, self._weights, asked.now)[:limit])
 
     def _similar(self, asked: Question) -> _Similar | None:
         """Return what is near to a question; None where meaning is not looked at."""
@@ -149,17 +144,20 @@ class Search:
         return found
 
     def _candidates(self, asked: Question, which: ColumnElement[bool]) -> list[Candidate]:
-        columns = (memories.c.number, memories.c.id, memories.c.group_name, memories.c.place, memories.c.created_at)
-        query = select(*columns).where(which, within(asked.scope), holds(asked.now)).order_by(memories.c.number)
+        names = ("number", "id", "group_name", "place", "created_at", "digest")
+        query = (
+            select(*[memories.c[name] for name in names])
+            .where(which, within(asked.scope), holds(asked.now))
+            .order_by(memories.c.number)
+        )
         if asked.kinds:
             query = query.where(memories.c.kind.in_(sorted(asked.kinds)))
         return [Candidate(*tuple(row)) for row in self._store.read(query)]
 
-    def _beside(
-        self, asked: Question, candidates: Sequence[Candidate], scores: Mapping[int, tuple[float, float]]
-    ) -> list[Candidate]:
+    def _beside(self, asked: Question, candidates: Sequence[Candidate], scoring: Scoring) -> list[Candidate]:
         """Return the neighbours of the best candidates that are no candidates yet."""
-        best = sorted(candidates, key=lambda one: (-sum(scores[one.number]), one.number))[:NEIGHBOURS_OF]
+        scores = {one.number: sum(scoring.own(one.number)) for one in candidates}
+        best = sorted(candidates, key=lambda one: (-scores[one.number], one.number))[:NEIGHBOURS_OF]
         there = {(one.group, one.place) for one in candidates}
         places = {(one.group, one.place + step) for one in best if one.group for step in (-1, 1)} - there
         if not places:

@@ -11,12 +11,11 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from quarterdeck.memory.owner import Owner
 from quarterdeck.vendors import importing
@@ -128,7 +127,7 @@ class VectorIndex:
         with self._lock:
             if not self.owner.claim():
                 return False
-            self._discard()
+            self._throw_away()
             return True
 
     def close(self) -> None:
@@ -155,6 +154,8 @@ class VectorIndex:
         return agrees
 
     def _append(self, collection: Any, scope: Scope, after: int, count: int) -> int:
+        import numpy as np
+
         for page in self._nearest.pages(scope, after):
             for start in range(0, len(page), BATCH):
                 rows = page[start : start + BATCH]
@@ -192,7 +193,12 @@ class VectorIndex:
         return self._client
 
     def _discard(self) -> None:
-        _log.warning("the index of vectors in %s is made anew", self._folder, exc_info=True)
+        error = sys.exc_info()[1]
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200] if error is not None else "its files are gone"
+        _log.warning("the index of vectors in %s is made anew (%s)", self._folder, why)
+        self._throw_away()
+
+    def _throw_away(self) -> None:
         self._let_go()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -24,6 +24,8 @@ TOKENS_A_PROMPT = 64
 TOKENS_A_MESSAGE = 16
 TOKENS_A_TOOL = 32
 TOKENS_OF_TOOL_USE = 704
+TOKENS_A_REQUEST = 10_000
+"""Who charges by request counts a long one as several; of fewer tokens than these none makes one."""
 
 
 class Budget:
@@ -118,7 +120,7 @@ def _amount(prompt: int, completion: int, price: Price | None) -> Amount:
 
 def _cost_at_most(price: Price, prompt: int, completion: int) -> Decimal:
     dearest = max(price.input, price.cached or Decimal(0), price.written or Decimal(0))
-    cost = prompt * dearest + completion * price.output
+    cost = prompt * dearest + completion * price.output + (1 + prompt // TOKENS_A_REQUEST) * price.request
     if price.beyond is None or prompt <= price.above:
         return cost
     return max(cost, _cost_at_most(price.beyond, prompt, completion))

@@ -335,16 +335,30 @@ class Catalog:
     def _embedded(self, model: ResolvedModel) -> Provider:
         check_live(model.name)
         from quarterdeck.models.embedded import EmbeddedProvider
-        from quarterdeck.models.weights import installed
 
-        path = Path(model.weights).expanduser() if model.weights.endswith(".gguf") else installed(model.weights)
-        if path is None or not path.is_file():
+        path = weights_file(model.weights)
+        if path is None:
             raise ModelError(
                 f"The weights of {model.name} ({model.weights}) are not on this machine: "
                 f"quarterdeck models pull {model.name}",
                 "no_weights",
             )
         return EmbeddedProvider(path, model_name=model.name, context=model.context)
+
+
+def weights_file(weights: str) -> Path | None:
+    """Return the file of an embedded model's weights; None when they are not on this machine.
+
+    Args:
+        weights: Their name, or the path of a `.gguf` file.
+
+    Raises:
+        ModelError: `no_weights`: there are none of that name.
+    """
+    from quarterdeck.models.weights import installed
+
+    path = Path(weights).expanduser() if weights.endswith(".gguf") else installed(weights)
+    return path if path is not None and path.is_file() else None
 
 
 def _embedded_model(name: str, entry: ModelEntry) -> ResolvedModel:

@@ -52,7 +52,7 @@ class Prompt:
 def write_prompt(request: ModelRequest) -> Prompt:
     """Turn a request into messages and a schema that a small model can follow."""
     answer = None if request.schema is None else constrain(request.schema)
-    messages = [_write_message(message, request.messages) for message in request.messages]
+    messages = [write_message(message, request.messages) for message in request.messages]
     form = _form(request)
     if form:
         if not messages or messages[0]["role"] != "system":
@@ -229,7 +229,13 @@ def _form(request: ModelRequest) -> str:
     )
 
 
-def _write_message(message: Message, conversation: tuple[Message, ...]) -> dict[str, str]:
+def write_message(message: Message, conversation: tuple[Message, ...] = ()) -> dict[str, str]:
+    """Return a message as the model is given it.
+
+    Args:
+        message: What is said.
+        conversation: Of which it is; without it a result that does not name its tool is that of `the tool you used`.
+    """
     content = neutral(message.content)
     if message.role == "tool":
         name = message.name or _tool_name(message.tool_call_id, conversation)

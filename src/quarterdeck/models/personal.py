@@ -1,10 +1,10 @@
-"""Finding personal data in text: by form, and by the checksum where the form has one."""
+"""Finding personal data in text: by form, by the checksum where the form has one, and names by reading."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from quarterdeck.errors import SpecError
 from quarterdeck.spec.problem import Problem
@@ -19,7 +19,7 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}
 _CARD = re.compile(r"(?<![\d.])[2-6]\d(?:[ -]?\d){11,17}(?!\d)")
 _IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)")
 _IPV6 = re.compile(r"(?:(?<!\w)[0-9A-Fa-f]|:)[0-9A-Fa-f:.]{1,44}+(?!\w)")
-_NEEDS_A_MODEL = ("person", "location")
+_BY_READING = ("person", "location")
 
 
 def emails(text: str) -> Iterator[tuple[int, int]]:
@@ -93,21 +93,43 @@ def finders(kinds: Sequence[str], regions: Sequence[str] = ()) -> dict[str, Find
         regions: As for `phones`.
 
     Raises:
-        SpecError: A kind cannot be found without a language model of its own, which does not come with Quarterdeck.
+        SpecError: A kind cannot be found, because the weights of the model that finds it are not on this machine.
     """
     known: dict[str, Finder] = {
         "EMAIL": emails, "IBAN": ibans, "CREDIT_CARD": cards, "IP": addresses, "PHONE": phones(regions),
     }  # fmt: skip
-    if missing := [kind for kind in kinds if kind in _NEEDS_A_MODEL]:
-        what = (
-            f"{', '.join(missing)} cannot be told by form, and nothing is sent that should have been redacted. "
-            f"Take it out, or use models on this machine only; there are: {', '.join(known).lower()}"
-        )
-        raise SpecError([Problem("config/governance.yaml", 1, 1, "redact.pii", what)])
+    if by_reading(kinds):
+        from quarterdeck.models import named
+
+        names = named.installed()
+        if names is None:
+            raise SpecError([Problem("config/governance.yaml", 1, 1, "redact.pii", missing(kinds))])
+        known |= {kind.upper(): names.finder(kind.upper()) for kind in _BY_READING}
     return {name: finder for name, finder in known.items() if name.lower() in kinds}
 
 
-def find(text: str, how: dict[str, Finder]) -> list[Span]:
+def by_reading(kinds: Sequence[str]) -> list[str]:
+    """Return those of some kinds that a model finds, which takes about a second for 10,000 characters."""
+    return [kind for kind in _BY_READING if kind in kinds]
+
+
+def missing(kinds: Sequence[str]) -> str:
+    """Return what this machine lacks to find some kinds, and how to get it; empty where it lacks nothing."""
+    wanted = by_reading(kinds)
+    if not wanted:
+        return ""
+    from quarterdeck.models import named, weights
+
+    if weights.installed(named.ALIAS) is not None:
+        return ""
+    return (
+        f"the model that finds {' and '.join(wanted)} ({weights.find(named.ALIAS).bytes / 1e6:.0f} MB) is not on this "
+        "machine, and nothing is sent that should have been redacted. "
+        f"Get it with: quarterdeck models pull {named.ALIAS} --yes"
+    )
+
+
+def find(text: str, how: Mapping[str, Finder]) -> list[Span]:
     """Return all personal data in a text, in order, none of it overlapping; an earlier finder's word counts."""
     found: list[Span] = []
     for kind, finder in how.items():
@@ -115,6 +137,20 @@ def find(text: str, how: dict[str, Finder]) -> list[Span]:
             if all(end <= first or last <= start for first, last, _ in found):
                 found.append((start, end, kind))
     return sorted(found)
+
+
+def without_personal(text: str, how: Mapping[str, Finder]) -> str:
+    """Return a text with the kind of each thing found in its place, such as `<EMAIL>`; it cannot be put back.
+
+    Args:
+        text: The text.
+        how: What finds it; empty for nothing.
+    """
+    parts, at = [], 0
+    for start, end, kind in find(text, how):
+        parts += [text[at:start], f"<{kind}>"]
+        at = end
+    return "".join([*parts, text[at:]]) if parts else text
 
 
 def _is_iban(text: str) -> bool:

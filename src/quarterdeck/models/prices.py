@@ -19,9 +19,10 @@ TABLE = "model_prices_and_context_window_backup.json"
 PROVIDERS = "provider_endpoints_support_backup.json"
 MAX_TABLE_BYTES = 50_000_000
 _MILLION = Decimal(1_000_000)
-_MODES = frozenset({"chat", "responses", "completion", "embedding"})
+_MODES = frozenset({"chat", "responses", "completion", "embedding", "rerank"})
 _KEPT = frozenset({
     "litellm_provider", "max_input_tokens", "max_tokens", "supports_response_schema", "tiered_pricing",
+    "input_cost_per_query",
 })  # fmt: skip
 _COSTS = (
     "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "cache_creation_input_token_cost",
@@ -40,6 +41,7 @@ class Price:
         above: Prompt tokens from which on `beyond` holds for the whole call; 0 where the price has no such step.
         beyond: The price of such long calls.
         written: Of a prompt token that the provider puts into its cache; None when that is not known: then as `input`.
+        request: USD of a request, besides its tokens: what some rerankers charge.
     """
 
     input: Decimal
@@ -48,11 +50,12 @@ class Price:
     above: int = 0
     beyond: Price | None = None
     written: Decimal | None = None
+    request: Decimal = Decimal(0)
 
     @property
     def free(self) -> bool:
         """Whether nothing is ever charged."""
-        return not self.input and not self.output and self.beyond is None
+        return not self.input and not self.output and not self.request and self.beyond is None
 
     @classmethod
     def per_million(cls, input: float, output: float, cached: float | None = None) -> Price:
@@ -64,17 +67,20 @@ FREE = Price(Decimal(0), Decimal(0), Decimal(0))
 """Only ever declared: a zero in somebody's table does not make a model free."""
 
 
-def cost(price: Price | None, usage: Usage) -> Decimal | None:
+def cost(price: Price | None, usage: Usage, requests: int = 1) -> Decimal | None:
     """Return what a call cost in USD; None when the price, or what was used, is not known.
 
     Args:
         price: Per token; None when it is not known.
         usage: As the provider counted it; without any token it counts as not reported.
+        requests: As how many the provider counted it, where it charges by request.
     """
     if price is None:
         return None
     if price.free:
         return Decimal(0)
+    if price.request and not price.input:
+        return requests * price.request
     if not usage.prompt_tokens and not usage.completion_tokens:
         return None
     if price.beyond is not None and usage.prompt_tokens > price.above:
@@ -85,7 +91,7 @@ def cost(price: Price | None, usage: Usage) -> Decimal | None:
     written_price = price.input if price.written is None else price.written
     fresh = usage.prompt_tokens - cached - written
     prompt = fresh * price.input + cached * cached_price + written * written_price
-    return prompt + usage.completion_tokens * price.output
+    return prompt + usage.completion_tokens * price.output + requests * price.request
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +216,8 @@ def _price_at(row: Mapping[str, Any], suffix: str, base: Price | None = None) ->
     if into is None or out is None:
         return None
     cached, written = (_decimal(row.get(f"cache_{way}_input_token_cost{suffix}")) for way in ("read", "creation"))
-    return Price(into, out, cached, written=written)
+    request = _decimal(row.get("input_cost_per_query")) or Decimal(0)
+    return Price(into, out, cached, written=written, request=request)
 
 
 def _decimal(value: Any) -> Decimal | None:

@@ -5,14 +5,15 @@ Both stages stand outside `Replay`, so the journal, the cache and the provider a
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from quarterdeck.models.personal import Span, find, finders
+from quarterdeck.models.personal import Span, by_reading, find, finders
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
@@ -43,8 +44,12 @@ class Mask:
         """Mask, proceed, mask."""
         if self._mask is None:
             return await self._proceed.complete(request, context)
-        reply = await self._proceed.complete(rewritten_request(request, self._mask), context)
-        return rewritten_reply(reply, self._mask)
+        if not _is_clean(request, self._mask):
+            request = rewritten_request(request, self._mask)
+        reply = await self._proceed.complete(request, context)
+        if reply.tool_calls or self._mask(reply.text) is not reply.text:
+            reply = rewritten_reply(reply, self._mask)
+        return reply
 
 
 class Redactor:
@@ -60,6 +65,7 @@ class Redactor:
 
     def __init__(self, spec: RedactSpec, chain: Callable[[str, str], tuple[ResolvedModel, ...]]) -> None:
         self._how = finders(spec.pii, spec.regions)
+        self._slow = bool(by_reading(spec.pii))
         self._globs = spec.models
         self._chain = chain
         self._found: OrderedDict[str, list[Span]] = OrderedDict()
@@ -72,14 +78,20 @@ class Redactor:
             for one in self._chain(model, group)
         )
 
-    def spans(self, text: str) -> list[Span]:
-        """Return the personal data in a text; remembered, within limits, for the next turn."""
+    async def spans(self, text: str) -> list[Span]:
+        """Return the personal data in a text; remembered, within limits, for the next turn.
+
+        Raises:
+            ModelError: `no_weights`: the model that finds names cannot be loaded.
+        """
         if (known := self._found.get(text)) is not None:
             self._found.move_to_end(text)
             return known
-        found = find(text, self._how)
-        self._bytes += len(text)
-        self._found[text] = found
+        # a model takes its time, and other runs go on meanwhile
+        found = await asyncio.to_thread(find, text, self._how) if self._slow else find(text, self._how)
+        if text not in self._found:
+            self._bytes += len(text)
+            self._found[text] = found
         while self._bytes > MAX_KNOWN_BYTES:
             oldest, _ = self._found.popitem(last=False)
             self._bytes -= len(oldest)
@@ -104,24 +116,29 @@ class Redact:
         """Redact, proceed, restore."""
         if self._redactor is None or not self._redactor.concerns(request.model, context.group):
             return await self._proceed.complete(request, context)
-        places = _Placeholders(self._redactor, request)
+        texts = _texts(request)
+        places = _Placeholders({text: await self._redactor.spans(text) for text in dict.fromkeys(texts)})
         redacted = rewritten_request(request, places.redact)
         return rewritten_reply(await self._proceed.complete(redacted, context), places.restore)
 
 
 class _Placeholders:
-    """What stands for what in one request."""
+    """What stands for what in one request.
 
-    def __init__(self, redactor: Redactor, request: ModelRequest) -> None:
-        self._redactor = redactor
-        self._taken = {name for text in _texts(request) for name in re.findall(r"<[A-Z_]+_\d+>", text)}
+    Args:
+        spans: Each of its texts with the personal data in it.
+    """
+
+    def __init__(self, spans: Mapping[str, list[Span]]) -> None:
+        self._spans = spans
+        self._taken = {name for text in spans for name in re.findall(r"<[A-Z_]+_\d+>", text)}
         self._names: dict[tuple[str, str], str] = {}
         self._values: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
     def redact(self, text: str) -> str:
         parts, at = [], 0
-        for start, end, kind in self._redactor.spans(text):
+        for start, end, kind in self._spans[text]:
             parts += [text[at:start], self._name(kind, text[start:end])]
             at = end
         return "".join([*parts, text[at:]]) if parts else text
@@ -141,6 +158,16 @@ class _Placeholders:
         self._names[kind, value] = name
         self._values[name] = value
         return name
+
+
+def _is_clean(request: ModelRequest, mask: Rewrite) -> bool:
+    """Return whether no text of a plain request changes; it is asked of every request, so without a copy."""
+    if request.tools or request.schema is not None:
+        return False
+    return all(
+        not message.tool_calls and mask(message.content) is message.content and mask(message.name) is message.name
+        for message in request.messages
+    )
 
 
 def rewritten_request(request: ModelRequest, rewrite: Rewrite) -> ModelRequest:

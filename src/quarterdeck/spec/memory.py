@@ -15,6 +15,13 @@ Reach = Literal["crew", "agent", "user"]
 """Within a tenant, whose memories a recall may see: the crew's, one agent's own, or those about one user."""
 
 
+WITHOUT_USER = (
+    "its memory is a user's own and no user is named, so nothing is kept or recalled: "
+    "set QUARTERDECK_USER, or Crew.load(..., user=NAME)"
+)
+"""Said of a crew."""
+
+
 class WindowSpec(Declared):
     """What stands in a model's context."""
 
@@ -36,11 +43,16 @@ class LongtermSpec(Declared):
 
     reach: Reach = "crew"
     extract: bool = Field(default=False, description="Let a model extract facts at the end of a run.")
+    manage: bool = Field(default=True, description="With `extract`: let a model say which memories new facts replace.")
     days: Annotated[float, Field(gt=0, le=3650)] | None = Field(default=None, description="Until they expire.")
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
     deny: tuple[str, ...] = Field(default=(), description="Regular expressions; what matches is never remembered.")
     recall: Annotated[int, Field(ge=0, le=50)] = Field(default=6, description="Memories shown to an agent at most.")
     embedding: str = Field(default="embedded", description="`embedded`, or a LiteLLM embedding model.")
+    rerank: str = Field(
+        default="",
+        description="A LiteLLM reranker, or an ONNX file, that puts what is recalled in order; empty for none.",
+    )
 
 
 class EpisodesSpec(Declared):
@@ -57,7 +69,17 @@ class MemoryProfile(Declared):
     session: SessionSpec | None = None
     longterm: LongtermSpec | None = None
     episodes: EpisodesSpec | None = None
-    private: bool = Field(default=False, description="Nothing of a run is read by another user's run.")
+    private: bool = Field(
+        default=False,
+        description="Nothing of a run is read by another user's run; without a user nothing is kept or recalled.",
+    )
+
+
+def needs_user(profile: MemoryProfile) -> bool:
+    """Say whether something of what a profile keeps is a user's own: without a user it is not kept at all."""
+    if profile.private:
+        return profile.longterm is not None or profile.episodes is not None
+    return profile.longterm is not None and profile.longterm.reach == "user"
 
 
 def read_memory(document: Document) -> tuple[MemoryProfile | None, list[Finding]]:

@@ -12,6 +12,7 @@ import pytest
 from quarterdeck.engine.crew import Crew
 from quarterdeck.engine.scope import Parts
 from quarterdeck.spec.crew import CrewSpec
+from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel
 from quarterdeck.testing.catalog import ScriptedCatalog
@@ -40,6 +41,7 @@ def make_crew(tmp_path: Path) -> Iterator[MakeCrew]:
         tools: dict[str, Callable[..., Any]] | None = None,
         parts: dict[str, Any] | None = None,
         catalog: dict[str, Any] | None = None,
+        governance: GovernanceConfig | None = None,
         **more: Any,
     ) -> Crew:
         named = {name: tested(function, name) for name, function in (tools or {}).items()}
@@ -67,6 +69,7 @@ def make_crew(tmp_path: Path) -> Iterator[MakeCrew]:
             database_url=f"sqlite:///{tmp_path}/journal.db",
             catalog=ScriptedCatalog(model, **(catalog or {})),
             parts=given,
+            governance=governance,
         )
 
     yield make

@@ -100,6 +100,7 @@ async def test_no_canary_comes_out(make_crew: MakeCrew, tmp_path: Path, caplog: 
     steps = [call("canaries.look", number=number) for number in range(TOOL_CANARIES)]
     own = VALUES[TOOL_CANARIES:]  # what a model, an input or an answer might say by itself
     steps.append(call("canaries.look", number=own[0]))
+    steps += [call("canaries.look", number=number) for number in range(3)]  # for those that a summariser gets
     steps.append(call(f"no.{own[1]}", key=own[2]))
     model = ScriptedModel([*steps, text(f"The keys are {own[3]} and {own[4]}.")])
     crew = make_crew(

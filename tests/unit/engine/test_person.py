@@ -12,6 +12,7 @@ from quarterdeck.governance.queue import answer, instruct, questions
 from quarterdeck.journal.events import ApprovalAsked, Event, Instructed, ToolCalled
 from quarterdeck.journal.store import Store
 from quarterdeck.testing import ScriptedModel, Step, call, delay, error, text, together
+from quarterdeck.testing import answer as answered
 
 TOLD = "The person in charge of this work says: Only the wind."
 AGENT = {"role": "Clerk", "goal": "Be right.", "backstory": "You are careful."}
@@ -62,6 +63,35 @@ async def test_an_instruction_is_heard_with_the_next_model_call_and_replayed(mak
     assert [(one.path, one.by) for one in told] == [("", "ann"), ("first/turn-3", "ann"), ("second/turn-1", "ann")]
     forked = await crew.afork(result.run_id, "second")  # replays the first task, hears it anew in the second
     assert forked.text == "Later still." and heard(model)[4:] == [True]
+    await crew.aclose()
+
+
+async def test_a_planner_hears_when_it_plans_again(make_crew: Any) -> None:
+    async def fail(place: str) -> str:
+        """Fail.
+
+        Args:
+            place: Where.
+        """
+        await asyncio.sleep(0.7)
+        raise RuntimeError("gone")
+
+    first = {"id": "s1", "does": "Look.", "tool": "look", "inputs": {"place": "here"}}
+    slow = {"id": "s2", "does": "Look.", "tool": "fail", "inputs": {"place": "there"}, "after": ["s1"]}
+    planned = {"steps": [first, slow], "answer": "s2"}
+    other = {"steps": [{"id": "s3", "does": "Say it.", "worker": "clerk", "inputs": {}}], "answer": "s3"}
+    model = ScriptedModel([answered(planned), answered(other), text("Wind only.")])
+    agents = {"clerk": {**AGENT, "tools": ("look", "fail"), "plan": {"planner": "expensive", "executor": "cheap"}}}
+    crew = make_crew(model, {"first": {}}, agents=agents, tools={"look": look, "fail": fail})
+
+    async def tell(store: Store, run_id: str) -> None:
+        await instruct(store, run_id, "Only the wind.", "ann")
+
+    result = await meanwhile(crew, tell)
+    assert (result.status, result.text) == ("succeeded", "Wind only.")
+    assert heard(model) == [False, True, True], "the plan that was made after it, and the step"
+    told = [row.event.path for row in crew.store.events(result.run_id) if isinstance(row.event, Instructed)]
+    assert told == ["", "first/plan-2/turn-1", "first/plan-2/s3/turn-1"]
     await crew.aclose()
 
 

@@ -13,7 +13,7 @@ from tests.unit.engine.conftest import AGENT, MakeCrew
 
 from quarterdeck.engine import prompts
 from quarterdeck.engine.crew import Crew
-from quarterdeck.engine.remember import Whose
+from quarterdeck.engine.whose import Whose
 from quarterdeck.governance.labels import MODEL, USER, Label, Origin
 from quarterdeck.journal.tables import episodes, memories
 from quarterdeck.memory.item import Scope
@@ -75,7 +75,8 @@ def test_a_failed_approach_is_named_as_tried_in_the_next_run(make_crew: MakeCrew
     said = prompt(model)
     assert said.index("Context (data):") < said.index(prompts.REMEMBERED) < said.index("\n\nask\n\n")
     assert "Tried without success: web.get(" in said and "gone.example" in said
-    assert f"[run {first.run_id}, model]" in said
+    label = "tool:web.get (not trusted)"  # its words stand in the failure
+    assert f"[run {first.run_id}, {label}]" in said and f"[run {first.run_id}, ask, {label}]" in said
     [recalled] = events(crew, second.run_id, "memory.recalled")
     assert recalled.path == "ask/recall" and recalled.query == "wind"
     assert prompts.DATA_RULE in model.requests[0].messages[0].content
@@ -188,7 +189,10 @@ def test_whose_memories_a_profile_reaches() -> None:
     assert scope("user") == Scope("acme", user="ann")
     assert scope("crew", private=True) == Scope("acme", "research", "", "ann")
     assert scope("user", who=Whose("acme", "research")) is None, "of nobody there is nothing to remember"
-    assert whose.past(MemoryProfile(private=True)).user == "ann" and whose.past(MemoryProfile()).user == ""
+    assert whose.past(MemoryProfile(private=True)) == Scope("acme", "research", user="ann")
+    assert whose.past(MemoryProfile()) == Scope("acme", "research")
+    nobody = Whose("acme", "research")
+    assert nobody.past(MemoryProfile(private=True)) is None is scope("crew", private=True, who=nobody)
 
 
 def test_a_label_keeps_its_meaning_as_text() -> None:

@@ -26,7 +26,10 @@ PETS = {
     "openapi": "3.1.0",
     "paths": {
         "/pets": {
-            "get": {"operationId": "list"},
+            "get": {
+                "operationId": "list",
+                "parameters": [{"name": "tag", "in": "query", "schema": {"type": "string"}}],
+            },
             "post": {"operationId": "add", "requestBody": {"content": {"application/json": {"schema": {}}}}},
         }
     },
@@ -115,6 +118,27 @@ def test_what_leaves_waits_for_a_person(site: Site, workspace: Workspace, tool: 
         result = crew(workspace, model, [tool]).kickoff()
     assert (result.status, result.code) == ("waiting", "approval")
     assert not site.seen
+
+
+def test_what_was_read_in_confidence_is_not_asked_of_a_service(site: Site, workspace: Workspace) -> None:
+    site.pages["/pets"] = Page(b"[]", 200, {"Content-Type": "application/json"})
+    services = yaml.safe_load((workspace.root / "config" / "services.yaml").read_text())
+    services["databases"]["shop"]["sensitive"] = True
+    (workspace.root / "config" / "services.yaml").write_text(yaml.safe_dump(services))
+    steps = [call("pets.list", tag="young"), call("shop.orders", who="ada"), call("pets.list", tag="ada ordered 1")]
+    with ScriptedModel(steps) as model:
+        result = crew(workspace, model, ["pets.list", "shop.orders"]).kickoff()
+    assert (result.status, result.code) == ("waiting", "approval")
+    assert [seen.path for seen in site.seen] == ["/pets?tag=young"]
+
+
+def test_a_service_of_ones_own_is_asked_freely_where_the_operator_says_so(site: Site, workspace: Workspace) -> None:
+    site.pages["/pets"] = Page(b"[]", 200, {"Content-Type": "application/json"})
+    governance = {"tools": {"shop.*": {"sensitive": True}, "pets.list": {"sinks": {}}}}
+    (workspace.root / "config" / "governance.yaml").write_text(yaml.safe_dump(governance))
+    with ScriptedModel([call("shop.orders", who="ada"), call("pets.list", tag="1"), text("Done.")]) as model:
+        result = crew(workspace, model, ["pets.list", "shop.orders"]).kickoff()
+    assert result.status == "succeeded" and [seen.path for seen in site.seen] == ["/pets?tag=1"]
 
 
 def test_what_was_not_granted_is_not_called(site: Site, workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.models.stages import Waits
 from tests.unit.tools.site import Page, Seen, Site, serving
 
 from quarterdeck.errors import LimitReached, ModelError
@@ -21,8 +22,11 @@ from quarterdeck.journal.ledger import Ledger
 from quarterdeck.journal.run import RunJournal
 from quarterdeck.journal.store import Store
 from quarterdeck.memory.embedder import EmbeddedEmbedder, Embedder, LiteLLMEmbedder, _batches, embedder_of
+from quarterdeck.memory.item import Item, Scope
+from quarterdeck.memory.longterm import LongTerm
 from quarterdeck.models import weights
 from quarterdeck.models.catalog import Catalog
+from quarterdeck.models.retry import Retry
 from quarterdeck.models.weights_sources import Mirror
 from quarterdeck.spec.crew import Limits
 from quarterdeck.spec.models import ModelsConfig
@@ -210,4 +214,50 @@ async def test_a_hosted_model_outside_of_a_run_and_one_that_does_not_embed(loopb
         with pytest.raises(ModelError) as failed:
             await embedder.embed(["x"])
         assert failed.value.kind == "malformed"
+        await models.close()
+
+
+async def test_a_hosted_model_that_changes_its_dimension_adds_nothing(loopback_model: object, tmp_path: Path) -> None:
+    """A vector of another length cannot be compared: it is refused, and what was there is searched as before."""
+    scope = Scope("acme", "desk")
+    with serving() as site, Store.open(f"sqlite:///{tmp_path}/j.db") as store:
+        site.pages["/v1/embeddings"] = answer
+        models = catalog(site)
+        longterm = LongTerm(store, embedder_of("openai/emb", models))
+        await longterm.add([Item("", scope, "The harbour master likes herring.")])
+        site.pages["/v1/embeddings"] = lambda seen: Page(
+            answer(seen).body.replace(b"1.0, 2.0]", b"1.0, 2.0, 3.0]"), headers={"Content-Type": "application/json"}
+        )
+        fresh = LongTerm(store, embedder_of("openai/emb", models))
+        found = await fresh.search("harbour", scope)
+        assert len(found) == 1 and "meaning" not in found[0].why, "by words: no vector is of its length"
+        site.pages["/v1/embeddings"] = Page(
+            b'{"data": [{"object": "embedding", "index": 0, "embedding": [1.0, "x"]}], "object": "list"}',
+            headers={"Content-Type": "application/json"},
+        )
+        with pytest.raises(ModelError):
+            await longterm.add([Item("", scope, "The harbour master is Anna.")])
+        assert (await longterm.stats())["items"] == 1
+        await models.close()
+
+
+async def test_a_hosted_model_that_has_no_time_is_asked_again_and_paid_once(
+    loopback_model: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = Waits()
+    defaults = Retry.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "sleep", waits)
+    with serving() as site, Store.open(f"sqlite:///{tmp_path}/j.db") as store:
+        busy = Page(b'{"error": {"message": "slow down", "type": "rate"}}', 429, {"Content-Type": "application/json"})
+        site.pages["/v1/embeddings"] = lambda seen: busy if len(site.seen) < 3 else answer(seen)
+        models = catalog(site)
+        async with running(store, Limits(usd=1)) as context:
+            vectors = await LiteLLMEmbedder("openai/emb", models, context).embed(["port"])
+            run_id = context.journal.id
+        assert len(vectors) == 1 and len(site.seen) == 3 and waits.seconds
+        kinds = [row.kind for row in store.chain(run_id)[0]]
+        assert kinds.count("model.failed") == 2 and kinds.count("model.called") == 1
+        (called,) = [row.event for row in store.chain(run_id)[0] if isinstance(row.event, ModelCalled)]
+        assert Decimal(called.cost_usd or 0) == Decimal("0.000007")
         await models.close()

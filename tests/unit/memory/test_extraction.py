@@ -101,8 +101,9 @@ async def test_a_small_model_is_given_few_words_and_less_text() -> None:
         (ModelReply("no JSON at all"), ""),
         (ModelReply('{"facts": []}'), "no list of memories"),
         (ModelReply("{" * 5000), ""),
+        (ModelReply("[" * 100_000), "too deep"),
     ],
-    ids=["failed", "budget", "text", "other", "broken"],
+    ids=["failed", "budget", "text", "other", "broken", "deep"],
 )
 async def test_what_fails_is_a_decision_and_never_the_runs_failure(outcome: Any, why: str) -> None:
     journal = Remembered()
@@ -122,7 +123,7 @@ async def test_nothing_said_asks_nothing() -> None:
 
 def test_mem0_is_imported_without_telemetry_and_writes_nothing_at_home(tmp_path: Path) -> None:
     code = (
-        "from quarterdeck.memory.extraction import _mem0; _mem0(); import os\n"
+        "from quarterdeck.memory.extraction import mem0_modules; mem0_modules(); import os\n"
         "from mem0.memory import telemetry\n"
         "print(telemetry.MEM0_TELEMETRY, os.path.exists(os.path.expanduser('~/.mem0')))"
     )

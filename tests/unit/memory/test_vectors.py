@@ -56,12 +56,12 @@ async def test_only_large_scopes_are_indexed_and_answers_are_the_exact_ones(long
     await longterm.add(items(10, Scope("acme", "small")))
     assert await vectors(longterm) == COUNT
     first = await ids(longterm)
-    assert longterm._near is not None and not longterm._near._kept, "the index was asked"
+    assert (near := longterm._meaning.near()) is not None and not near._kept, "the index was asked"
     assert first == await ids(exact)
-    index = longterm._vector_index()
+    index = longterm._meaning.index()
     assert index is not None and index.discard()
     assert await ids(longterm) == first
-    assert longterm._near._kept, "all were compared while there was no index"
+    assert near._kept, "all were compared while there was no index"
     assert await vectors(longterm) == COUNT, "and it was made again"
 
 
@@ -80,7 +80,7 @@ async def test_it_follows_what_is_added_replaced_and_deleted(longterm: LongTerm)
 @pytest.mark.parametrize("damage", ["deleted", "folder deleted", "corrupt", "a vector lost"])
 async def test_whatever_happens_to_it_the_answers_stay(longterm: LongTerm, tmp_path: Path, damage: str) -> None:
     before = await ids(longterm)
-    index = longterm._vector_index()
+    index = longterm._meaning.index()
     assert index is not None and before == await ids(longterm)
     if damage == "a vector lost":
         index._client.get_collection(index.name(CREW)).delete(ids=["7"])
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_nobodys(tmp_path: Path) -> None:
 
 
 async def test_collections_are_named_so_that_no_scope_looks_like_another(longterm: LongTerm) -> None:
-    index = longterm._vector_index()
+    index = longterm._meaning.index()
     assert index is not None
     names = ["", "a", "b", "a/b", "a:b", '"', '","', "%", "_", "A", "\u00e9", "e\u0301", "a" * 200]
     scopes = {Scope(t, c, a, u) for t in names for c in names for a in names[:4] for u in names[:4]}
