@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.workspace import Workspace
 from quarterdeck.testing import ScriptedModel, Step, call, text, together
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.execution import Executor
 from quarterdeck.tools.manifest import tool as declared
 from quarterdeck.tools.signature import tool_from_function
+from quarterdeck.tools.tool import Tool
 
 HALF = "half \ud83d"
 
@@ -107,15 +110,15 @@ async def test_a_limit_lets_calls_that_have_begun_be_recorded(tmp_path: Path) ->
     assert sorted(begun) == [0, 1] and len(recorded) == 2
 
 
-async def test_a_worker_that_diverges_is_not_hidden_behind_a_tool_error(tmp_path: Path) -> None:
-    async def up(number: int) -> int:
-        """Count up.
-
-        Args:
-            number: From here.
-        """
+async def test_a_worker_that_diverges_is_not_hidden_behind_a_tool_error() -> None:
+    async def up() -> int:
         await asyncio.sleep(0)
         raise Diverged("it went another way", recorded="", requested="")
 
+    delegate = Tool("count.up", "", {}, up)
+    executor = Executor()
     with pytest.raises(Diverged):
-        await run(tmp_path, [call("count.up", number=1)], tool=up)
+        await executor.execute(replace(delegate, of_engine=True), {}, None, 5.0)
+    with pytest.raises(RuntimeError, match="it went another way"):  # no tool's own code says so to the run
+        await executor.execute(delegate, {}, None, 5.0)
+    executor.close()

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from quarterdeck.cli import options
+from quarterdeck.cli import proposals as cli_proposals
 from quarterdeck.cli.runs import open_store
 from quarterdeck.errors import InputError, JournalError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quarterdeck.governance.proposals import Proposal
     from quarterdeck.governance.queue import Item
     from quarterdeck.journal.record import RunRecord
     from quarterdeck.journal.store import Store
@@ -30,20 +34,28 @@ ANSWERS = {
 
 
 @app.command("list")
-def list_approvals(json: options.Json = False, database: options.Database = None) -> None:
+def list_approvals(
+    shadowed: Annotated[
+        bool, typer.Option("--shadowed", help="List the calls that runs in shadow would have made.")
+    ] = False,
+    json: options.Json = False,
+    database: options.Database = None,
+) -> None:
     """List what waits for a person, the oldest first.
 
     Calls to approve, doubtful answers, plans to review, and runs that have used up what they may spend.
     """
     from quarterdeck.cli.screen import Screen
+    from quarterdeck.governance.proposals import proposals
     from quarterdeck.governance.queue import questions, waiting_runs
 
     screen = Screen()
-    items: list[Item] = []
+    items: Sequence[Item | Proposal] = ()
     others: list[RunRecord] = []
     try:
         with open_store(database, read_only=True) as store:
-            items, others = questions(store), waiting_runs(store)
+            items = proposals(store) if shadowed else questions(store)
+            others = [] if shadowed else waiting_runs(store)
     except JournalError as error:
         if error.code != "no_journal":
             raise
@@ -52,7 +64,7 @@ def list_approvals(json: options.Json = False, database: options.Database = None
     elif items or others:
         screen.columns([*map(_row, items), *map(_other_row, others)])
     else:
-        screen.line("Nothing waits for a person.")
+        screen.line("No call was proposed in shadow." if shadowed else "Nothing waits for a person.")
 
 
 @app.command("show")
@@ -85,9 +97,14 @@ def approve(
     json: options.Json = False,
     database: options.Database = None,
 ) -> None:
-    """Approve once, for exactly the arguments that `show` shows."""
+    """Approve once, for exactly the arguments that `show` shows. A call that was in shadow is made at once."""
+    from quarterdeck.governance.proposals import Proposal
+
     with open_store(database) as store:
         item = _found(store, approval_id)
+        if isinstance(item, Proposal):
+            cli_proposals.carry_out(store, item, reason=reason, json=json)
+            return
         choice = _choice(item, choose)
         taken = _answer(store, item, "approved", choice=choice, reason=reason)
     said = (
@@ -116,9 +133,13 @@ def edit(
 
     What the policy forbids stays forbidden, whoever writes it.
     """
+    from quarterdeck.governance.proposals import Proposal
+
     given = options.read_pairs(changes, "--set")
     with open_store(database) as store:
         item = _found(store, approval_id)
+        if isinstance(item, Proposal):
+            cli_proposals.refuse_edit(item)
         if not item.is_call:
             raise InputError(f"{item.asked.id} is about no call, so it has no arguments to edit. Approve or reject it.")
         arguments = options.read_input_file(file) if file else dict(item.asked.arguments)
@@ -139,19 +160,25 @@ def reject(
     database: options.Database = None,
 ) -> None:
     """Reject a call; the agent is told why and goes on without it."""
+    from quarterdeck.governance.proposals import Proposal
+
     if not reason.strip():
         raise InputError("Say why with --reason TEXT: the agent is told it. Nothing was recorded.")
     with open_store(database) as store:
         item = _found(store, approval_id)
+        if isinstance(item, Proposal):
+            cli_proposals.reject(store, item, reason=reason, json=json)
+            return
         taken = _answer(store, item, "rejected", reason=reason)
     _go_on(item, "Rejected.", taken=taken, resume=resume, yes=yes, json=json, database=database)
 
 
-def _found(store: Store, approval_id: str) -> Item:
-    """Return a question of a run whose journal is as it was written."""
+def _found(store: Store, approval_id: str) -> Item | Proposal:
+    """Return a question, or a proposal, of a run whose journal is as it was written."""
+    from quarterdeck.governance.proposals import LETTER, find_proposal
     from quarterdeck.governance.queue import find
 
-    item = find(store, approval_id)
+    item = find_proposal(store, approval_id) if approval_id.startswith(LETTER) else find(store, approval_id)
     broken = store.verify(item.run.id)
     if broken is not None:
         raise JournalError(
@@ -191,6 +218,7 @@ def _choice(item: Item, choose: str) -> str:
 def _valid(item: Item, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return edited arguments as the tool would get them."""
     from quarterdeck.errors import SpecError, ToolError
+    from quarterdeck.governance.approved import EDITED_PREVIEW
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.arguments import validate
     from quarterdeck.tools.declared import all_tools
@@ -202,6 +230,9 @@ def _valid(item: Item, arguments: dict[str, Any]) -> dict[str, Any]:
         tool = tools[name]
     except (KeyError, SpecError):
         _no_tool(item)
+    dry_run = tool.manifest.dry_run
+    if dry_run and arguments.get(dry_run) is not item.asked.arguments.get(dry_run):
+        raise InputError(f"{item.asked.id}: {EDITED_PREVIEW.format(name=dry_run)} Nothing was recorded.")
     try:
         return validate(tool, arguments)
     except ToolError as error:
@@ -209,8 +240,13 @@ def _valid(item: Item, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_tool(item: Item) -> NoReturn:
+    what = (
+        f"a function of the program that opened the gate {item.run.id}, and is not known here"
+        if "gate" in item.run.spec
+        else "no tool of this workspace that can be checked"
+    )
     raise InputError(
-        f"{item.asked.tool} is no tool of this workspace that can be checked, so its arguments cannot be edited here. "
+        f"{item.asked.tool} is {what}, so its arguments cannot be edited. "
         f"Reject it and say what you want: quarterdeck approvals reject {item.asked.id} --reason TEXT"
     )
 
@@ -221,27 +257,33 @@ def _go_on(item: Item, said: str, *, taken: bool, resume: bool, yes: bool, json:
 
     run_id = item.run.id
     screen = Screen()
-    if json and not (resume and taken):
+    if json and not (resume and taken and "crew" in item.run.spec):
         answer = said.rstrip(".").split(" ")[0].lower()
         screen.data({"id": item.asked.id, "run_id": run_id, "answer": answer, "recorded": taken})
+    elif "gate" in item.run.spec:
+        screen.line(f"{said} It holds for the next `gate.call` of the program with this call (run_id={run_id}).")
     elif not taken:
-        screen.line(
-            f"{said} Run {run_id} is still at work and is told; when it waits: quarterdeck runs resume {run_id}"
-        )
-    elif not resume:
-        screen.line(f"{said} Run {run_id} goes on with: quarterdeck runs resume {run_id}")
+        screen.line(f"{said} Run {run_id} is still at work and is told; when it waits: {_command(item)}")
+    elif not resume or "proposal" in item.run.spec:
+        screen.line(f"{said} Run {run_id} goes on with: {_command(item)}")
     else:
         if not json:
             screen.line(f"{said} Run {run_id} goes on.")
         resume_run(run_id, yes=yes, json=json, database=database)
 
 
-def _row(item: Item) -> tuple[str, ...]:
+def _command(item: Item) -> str:
+    """Return how a run goes on that waited for an answer; one that carries out a proposal does by that."""
+    return f"quarterdeck {'approvals approve' if 'proposal' in item.run.spec else 'runs resume'} {item.run.id}"
+
+
+def _row(item: Item | Proposal) -> tuple[str, ...]:
     from quarterdeck.cli.text import one_line
+    from quarterdeck.governance.printable import printable
 
     asked = item.asked
     who = f"{item.run.crew} crew, agent {asked.agent}" if asked.agent else f"{item.run.crew} crew"
-    return asked.id, f"run {item.run.id}", who, one_line(_wants(item), 60), _expiry(item)
+    return asked.id, f"run {item.run.id}", printable(who), one_line(_wants(item), 60), _expiry(item)
 
 
 def _other_row(record: RunRecord) -> tuple[str, ...]:
@@ -251,14 +293,19 @@ def _other_row(record: RunRecord) -> tuple[str, ...]:
     return "-", f"run {record.id}", f"{record.crew} crew", what, ANSWERS[record.code].format(id=record.id)
 
 
-def _wants(item: Item) -> str:
-    from quarterdeck.cli.text import call_text
+def _wants(item: Item | Proposal) -> str:
+    import json
+
+    from quarterdeck.governance.printable import printable, quoted
 
     asked = item.asked
-    return call_text(asked.tool, asked.arguments) if asked.tool else f"{asked.reason}: {asked.needs}"
+    if not asked.tool:
+        return printable(f"{asked.reason}: {asked.needs}")
+    given = [f"{quoted(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in asked.arguments.items()]
+    return printable(f"{asked.tool}({', '.join(given)})")
 
 
-def _expiry(item: Item) -> str:
+def _expiry(item: Item | Proposal) -> str:
     import time
 
     from quarterdeck.cli.text import duration
@@ -269,8 +316,9 @@ def _expiry(item: Item) -> str:
     return f"expires in {round(left / 3600)} h" if left >= 2 * 3600 else f"expires in {duration(left)}"
 
 
-def _lines(item: Item) -> list[tuple[str, str]]:
+def _lines(item: Item | Proposal) -> list[tuple[str, str]]:
     from quarterdeck.cli.text import compact, one_line
+    from quarterdeck.governance.printable import printable, quoted
 
     asked = item.asked
     tier = ", ".join(filter(None, [asked.effect, f"tier {asked.tier}" if asked.tier else ""]))
@@ -283,7 +331,8 @@ def _lines(item: Item) -> list[tuple[str, str]]:
     if asked.uncertainty is not None:
         lines.append(("Unsure", f"{asked.uncertainty:g} (0 is certain, 1 a guess)"))
     if asked.origins:
-        lines.append(("Origin", "   ".join(f"{name}: {one_line(origin)}" for name, origin in asked.origins.items())))
+        origins = [f"{quoted(name)}: {one_line(origin)}" for name, origin in asked.origins.items()]
+        lines.append(("Origin", "   ".join(origins)))
     if asked.options:
         lines.append(("Else" if item.is_call else "Choose", "; ".join(asked.options)))
     lines.append(("Next", asked.next))
@@ -292,7 +341,7 @@ def _lines(item: Item) -> list[tuple[str, str]]:
     by = f" by {said.by}" if said and said.by else ""
     because = f": {one_line(said.reason)}" if said and said.reason else ""
     lines.append(("State", f"{_expiry(item)}{by}{because}   {where}"))
-    return lines
+    return [(label, printable(text)) for label, text in lines]  # whatever it holds, each is one line
 
 
 def _ascii(value: Any) -> str:
@@ -301,10 +350,11 @@ def _ascii(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _as_object(item: Item) -> dict[str, Any]:
+def _as_object(item: Item | Proposal) -> dict[str, Any]:
     asked = item.asked.model_dump(mode="json", exclude={"v", "kind"})
     return {
-        **asked, "kind": "question", "run_id": item.run.id, "crew": item.run.crew, "state": item.state,
+        **asked, "kind": "proposal" if item.asked.reason == "shadow" else "question",
+        "run_id": item.run.id, "crew": item.run.crew, "state": item.state,
         "answer": item.answer.model_dump(mode="json") if item.answer else None,
     }  # fmt: skip
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from quarterdeck.cli.screen import Screen
     from quarterdeck.engine.crew import Crew
     from quarterdeck.journal.record import RunRecord
+    from quarterdeck.journal.signature import Signer
     from quarterdeck.journal.store import Store
+    from quarterdeck.spec.workspace import Workspace
 
 app = options.make_app("List, explain, resume, fork and cancel runs.")
 Status = Literal["running", "interrupted", "waiting", "succeeded", "partial", "failed", "cancelled"]
@@ -225,7 +227,25 @@ def open_store(database: str | None, *, read_only: bool = False) -> Store:
     from quarterdeck.journal.store import Store, default_url
     from quarterdeck.spec.workspace import Workspace
 
-    return Store.open(database or default_url(Workspace.find().root), read_only=read_only)
+    workspace = Workspace.find()
+    store = Store.open(database or default_url(workspace.root), read_only=read_only)
+    if not read_only:
+        store.writer.signer = _signer(workspace)
+    return store
+
+
+def _signer(workspace: Workspace) -> Signer | None:
+    """Return who signs what a person does to a run; a broken configuration keeps nobody from cancelling one."""
+    import os
+
+    from quarterdeck.errors import InputError, SpecError
+    from quarterdeck.journal.signature import signer_of
+    from quarterdeck.spec.load import load_governance
+
+    try:
+        return signer_of(load_governance(workspace).audit, os.environ)
+    except (InputError, SpecError):
+        return None
 
 
 def find_run(store: Store, run_id: str) -> RunRecord:

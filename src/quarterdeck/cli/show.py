@@ -107,8 +107,9 @@ def _event_lines(name: str, event: Recorded, width: int) -> list[str]:
         case "tool.called":
             return _tool_lines(name, event, width)
         case "decision":
-            what = f"{event.what} {event.chosen}".rstrip()
-            return [f"  decided: {what}, because {one_line(event.why, width)}"]
+            done, chosen = ("escalated", "") if event.chosen == "escalate" else ("decided", event.chosen)
+            what = f"{event.what} {chosen}".rstrip()
+            return [f"  {done}: {what}, because {one_line(event.why, width)}"]
         case "plan.made":
             steps = ", ".join(step["id"] for step in event.plan["steps"])
             why = f", because {one_line(event.why, width)}" if event.why else ""
@@ -135,6 +136,8 @@ def _person_lines(event: Recorded, width: int) -> list[str]:
         case "approval.asked":
             wants = call_text(event.tool, event.arguments, width) if event.tool else event.reason
             return [f"  asks a person ({event.id}): {wants}, because {one_line(event.needs, width)}"]
+        case "call.proposed":
+            return [f"  proposes, not done ({event.id}): {call_text(event.tool, event.arguments, width)}"]
         case "approval.answered":
             said = f": {one_line(event.reason, width)}" if event.reason else ""
             return [f"  {event.answer} by {event.by or 'a person'} ({event.id}){said}"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from quarterdeck.spec.workspace import Workspace
     from quarterdeck.tools.loading import Toolbox
 
+OF_PROGRAM = "This is the run of a gate in a program: what the program's own functions did, it has to undo itself."
+
 
 def undo_run(
     run_id: options.RunId,
@@ -48,12 +50,17 @@ def undo_run(
     with open_store(database, read_only=dry_run) as store:
         record = find_run(store, run_id)
         calls = calls_to_undo(store.events(record.id), tools, workspace.runs / record.id)
+        of_program = "gate" in record.spec and any(call.undo is None for call in calls) and not json
         if dry_run or not any(call.undo for call in calls):
             _show_calls(calls, screen, json=json, run_id=record.id, dry_run=dry_run)
+            if of_program:
+                screen.line(OF_PROGRAM)
             return
         _ask(calls, screen, record.id, yes=yes)
         outcomes = asyncio.run(_undo(store, record.id, tools, workspace, force=force))
     _show(outcomes, screen, json=json, run_id=record.id)
+    if of_program:
+        screen.line(OF_PROGRAM)
     if any(outcome.state == "refused" for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -61,6 +68,7 @@ def undo_run(
 async def _undo(store: Store, run_id: str, tools: Toolbox, workspace: Workspace, *, force: bool) -> list[Undone]:
     from quarterdeck.governance.undo import calls_to_undo, undo_calls
     from quarterdeck.journal.run import RunJournal
+    from quarterdeck.journal.signature import sign_head
     from quarterdeck.spec.load import load_governance
     from quarterdeck.tools.execution import Executor
     from quarterdeck.tools.roots import root_folders
@@ -73,7 +81,9 @@ async def _undo(store: Store, run_id: str, tools: Toolbox, workspace: Workspace,
             calls = calls_to_undo(store.events(journal.id), tools, folder)
             roots = root_folders(load_governance(workspace).roots, workspace.root)
             context = ToolContext(journal.id, "", journal.inputs, folder, roots=roots, force=force)
-            return await undo_calls(journal, calls, context, executor, by=options.user_name())
+            outcomes = await undo_calls(journal, calls, context, executor, by=options.user_name())
+            await sign_head(store, journal.id)
+            return outcomes
     finally:
         executor.close()
 

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy import select
 
 from quarterdeck.errors import JournalError, Waiting
+from quarterdeck.governance.printable import printable
 from quarterdeck.journal.dialogue import ASKED
 from quarterdeck.journal.events import ApprovalAsked, EffectStarted, ToolCalled
 from quarterdeck.journal.ids import LETTERS
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from quarterdeck.journal.events import ApprovalAnswered
     from quarterdeck.journal.store import Store
 
-ABOUT_CALLS = ("tier", "provenance", "confidence", "incomplete")
+ABOUT_CALLS = ("tier", "provenance", "confidence", "incomplete", "shadow")
 """Reasons for asking whether a call may be made; all others ask about something else."""
 HOURS = 24.0
 MAX_WHY = 2000
@@ -62,8 +63,8 @@ class Question:
     """What a person is asked.
 
     Attributes:
-        reason: The kind: `tier`, `provenance`, `confidence`, `incomplete` ask whether a call may be made; `answer`,
-            `scope` and `unknown_effect` ask what is to be done about something that happened.
+        reason: The kind: `tier`, `provenance`, `confidence`, `incomplete` and `shadow` ask whether a call may be made;
+            `answer`, `scope` and `unknown_effect` ask what is to be done about something that happened.
         needs: Which rule or doubt puts it before a person.
         tool: The tool; empty where it is not about a call.
         arguments: What it would get, or what the question is about.
@@ -171,7 +172,7 @@ async def _record(
         agent=context.agent,
         id=await asyncio.to_thread(_new_id, context.journal.store),
         reason="timeout" if expired and not question.about else question.reason,
-        needs=f"Nobody answered in time. {question.needs}" if expired else question.needs,
+        needs=printable(" ".join(f"{'Nobody answered in time. ' if expired else ''}{question.needs}".split())),
         tool=question.tool,
         arguments=to_jsonable_python(question.arguments),
         arguments_hash=bound,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from quarterdeck.journal.events import ApprovalAnswered
 
 MAX_OPTIONS = 8
+EDITED_PREVIEW = (
+    "{name} cannot be edited: a preview and the real call are approved apart. Answer the one that "
+    "waits as it is; the other is asked about by itself."
+)
 PERSON = "person"
 """The origin of a value that a person put in."""
 
@@ -109,6 +113,10 @@ class Approved:
         }
         if was_used(context):
             return None
+        dry_run = call.tool.manifest.dry_run
+        if dry_run and call.arguments.get(dry_run) is not before.get(dry_run):
+            # it was judged, and shown to the person, as the one; the other has to be judged by itself
+            return ToolResult("denied", f"{call.name}: {EDITED_PREVIEW.format(name=dry_run)}", "arguments")
         try:
             call.arguments = validate(call.tool, call.arguments)
             same = arguments_hash(call.name, call.arguments) == said.arguments_hash

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quarterdeck.errors import ToolError
-from quarterdeck.governance.effects import repeatable
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import Decision
 from quarterdeck.models.circuits import Blocked, CircuitRules, Circuits, Pass, Verdict
@@ -57,7 +56,7 @@ class Breaker:
         if isinstance(entered, Blocked):
             return await self._in_its_place(call, context, _blocked(name, entered))
         result = await self._through(entered, call, context, proceed)
-        return await self._in_its_place(call, context, result) if _may_be_replaced(call, result) else result
+        return await self._in_its_place(call, context, result) if _may_be_replaced(result) else result
 
     async def _through(self, entered: Pass, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
         verdict: Verdict = "unknown"
@@ -97,9 +96,9 @@ class Breaker:
         return result
 
 
-def _may_be_replaced(call: ToolCall, result: ToolResult) -> bool:
+def _may_be_replaced(result: ToolResult) -> bool:
     """Return whether a call failed because the tool is down, and has certainly done nothing that counts."""
-    return result.status == "error" and result.error_class in PASSING and repeatable(call)
+    return result.status == "error" and result.error_class in PASSING  # else it would be `unknown`
 
 
 def _blocked(name: str, blocked: Blocked) -> ToolResult:

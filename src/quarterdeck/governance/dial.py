@@ -10,7 +10,7 @@ from quarterdeck.spec.governance import Autonomy
 from quarterdeck.spec.problem import did_you_mean
 
 if TYPE_CHECKING:
-    from quarterdeck.spec.governance import GovernanceConfig
+    from quarterdeck.spec.governance import GovernanceConfig, Level
 
 VARIABLE = "QUARTERDECK_AUTONOMY"
 ORDER: tuple[Autonomy, ...] = ("shadow", "low", "medium", "high")
@@ -24,6 +24,20 @@ def lowest(*dials: Autonomy | None) -> Autonomy:
         ValueError: All are None.
     """
     return min((dial for dial in dials if dial is not None), key=ORDER.index)
+
+
+def level_of(dial: Autonomy, *behind: Autonomy | None) -> Level:
+    """Return the position by which calls are judged. In shadow nothing is done, but what would be is judged too.
+
+    Args:
+        dial: Where it stands.
+        behind: Where it would stand without the shadow: in the crew's file, in the deployment's. The least of these
+            counts; those that are None or `shadow` themselves do not, and without any it is `medium`.
+    """
+    if dial != "shadow":
+        return dial
+    level: Level = min((one for one in behind if one and one != "shadow"), key=ORDER.index, default="medium")
+    return level
 
 
 def dial_of(config: GovernanceConfig, environ: Mapping[str, str], asked: str = "") -> Autonomy:

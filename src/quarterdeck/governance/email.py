@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import smtplib
-import ssl
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from quarterdeck.tools.smtp import connected
 
 _TIMEOUT = 10.0
-_ON_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def message_of(sender: str, receivers: Sequence[str], notice: Mapping[str, Any]) -> EmailMessage:
@@ -46,23 +44,7 @@ def deliver(server: str, sender: str, receivers: Sequence[str], notice: Mapping[
     Raises:
         OSError: The server cannot be reached.
         smtplib.SMTPException: It refused the message, or offers no TLS.
+        NoServer: The URL is none of a mail server.
     """
-    parts = urlsplit(server)
-    host = parts.hostname or ""
-    tls = ssl.create_default_context()
-    if parts.scheme == "smtps":
-        connection: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=_TIMEOUT, context=tls)
-    elif parts.scheme == "smtp":
-        connection = smtplib.SMTP(host, parts.port or 587, timeout=_TIMEOUT)
-    else:
-        raise smtplib.SMTPException("smtp:// or smtps:// is wanted")
-    with connection:
-        connection.ehlo()
-        if parts.scheme == "smtp" and connection.has_extn("starttls"):
-            connection.starttls(context=tls)
-            connection.ehlo()
-        elif parts.scheme == "smtp" and parts.username and host not in _ON_THIS_MACHINE:
-            raise smtplib.SMTPNotSupportedError("the server offers no TLS, so no password is sent")
-        if parts.username:
-            connection.login(unquote(parts.username), unquote(parts.password or ""))
+    with connected(server, _TIMEOUT) as connection:
         connection.send_message(message_of(sender, receivers, notice))

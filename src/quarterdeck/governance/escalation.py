@@ -13,6 +13,8 @@ PLACEHOLDERS = frozenset({
     "unspecified", "not known", "xxx", "placeholder", "missing",
 })  # fmt: skip
 """What people and models write where they do not know: never the address of anybody, or an amount."""
+ESCALATE = "escalate"
+"""What was chosen, in a decision that people are told of."""
 _CONFIDENCE = re.compile(r"\bconfidence\W{1,5}(?:is\W{1,3})?(\d{1,3}(?:\.\d{1,6})?)(\s?%)?", re.IGNORECASE)
 
 

@@ -11,7 +11,7 @@ from quarterdeck.errors import JournalError, LimitReached, Waiting
 from quarterdeck.governance.effects import Effects, repeatable
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import Decision, ToolStarted
-from quarterdeck.tools.failures import Failure, failure_of
+from quarterdeck.tools.failures import LOST, Failure, failure_of
 from quarterdeck.tools.shaping import shape
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Executed:
 
     A call is made again only for a class of error that the tool's manifest names in `retries`, and only if that
     cannot do more than once what was asked: the tool is a reading or an idempotent one, or nothing had been sent.
+    Any other call that was sent and lost is put before a person.
 
     Args:
         executor: Runs functions, sync and async.
@@ -104,7 +105,7 @@ class Executed:
         return ToolResult("ok", shape(value, MAX_WHOLE), "empty" if is_empty(value) else "")
 
     async def _failed(self, call: ToolCall, context: CallContext, failure: Failure) -> ToolResult:
-        if failure.error_class in ("timeout", "killed") and not repeatable(call):
+        if failure.error_class in LOST and not (failure.unsent or repeatable(call)):
             return await self._effects.lost(call, context, failure.text)
         return ToolResult("error", failure.text, failure.error_class)
 

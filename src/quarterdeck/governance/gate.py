@@ -30,6 +30,7 @@ from quarterdeck.governance.stages import (
     ArgumentsValid,
     Counted,
     Exists,
+    Found,
     Granted,
     Journaled,
     Replayed,
@@ -45,6 +46,7 @@ from quarterdeck.tools.composite import InnerCalls, no_inner_call
 from quarterdeck.tools.tool import Lookup, RootFolder, SharedValues, Tool, ToolContext
 
 if TYPE_CHECKING:
+    from quarterdeck.governance.monitor import Monitor
     from quarterdeck.journal.call import CallContext
     from quarterdeck.models.circuits import Circuits
     from quarterdeck.spec.services import ServicesConfig
@@ -75,6 +77,7 @@ class Gate:
         policy: What the operator lets tools do; without one, what the tools say of themselves at the default dial.
         trials: How new tools prove themselves; None where they need not.
         teller: Tells people of what is done in the tier `notify`; None for nobody.
+        monitor: Watches for bursts of calls; None for nobody.
         mask: Takes secrets out of what tools return; None for nothing.
         circuits: What is known of each tool's health; the run's own by default.
         origins: Where the values of the run come from; without it, the inputs are what the user said.
@@ -98,6 +101,7 @@ class Gate:
         policy: Policy | None = None,
         trials: Trials | None = None,
         teller: Teller | None = None,
+        monitor: Monitor | None = None,
         mask: Callable[[Any], Any] | None = None,
         circuits: Circuits | None = None,
         origins: Origins | None = None,
@@ -122,6 +126,7 @@ class Gate:
         self._policy = policy or Policy(GovernanceConfig())
         self._trials = trials
         self._teller = teller
+        self._monitor = monitor
         self._ends = (tools, grants, executor)
 
     @cached_property
@@ -135,6 +140,7 @@ class Gate:
         stages: tuple[ToolStage, ...] = (
             Exists(tools, grants),
             Granted(grants),
+            Found(tools),
             ArgumentsValid(),
             Previewed(),
             Provenance(self.origins, tools),
@@ -148,8 +154,8 @@ class Gate:
             NotRepeated(),
             Replayed(),
             Journaled(),
-            Counted(),
-            Shadowed(),
+            Counted(self._monitor),
+            Shadowed(self._approval_hours),
             Projected(self._folder),
             Verified(executor, self._tool_context),
             Reused(self.session, self._reused),

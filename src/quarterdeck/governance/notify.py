@@ -10,11 +10,13 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quarterdeck.errors import JournalError, QuarterdeckError
+from quarterdeck.governance.escalation import ESCALATE
+from quarterdeck.governance.printable import printable
 from quarterdeck.journal.events import ApprovalAsked, Decision, RunWaiting
 
 if TYPE_CHECKING:
@@ -122,6 +124,12 @@ class Notifier:
                 path=event.path, effect=event.effect, reason=event.reason, expires_at=event.expires_at,
                 arguments_hash=event.arguments_hash,
             )  # fmt: skip
+        elif isinstance(event, Decision) and event.chosen == ESCALATE:
+            who = printable(event.agent or event.task)
+            self._send(
+                "escalated", f"{who} {event.what}: {printable(event.why)}\nquarterdeck runs show {self._journal.id}",
+                path=event.path,
+            )  # fmt: skip
         elif isinstance(event, RunWaiting) and event.code not in ("approval", "unknown_effect"):
             self._send("run.waiting", event.evidence, code=event.code)
 
@@ -135,10 +143,26 @@ class Notifier:
         about = {"tool": call.name, "effect": call.effect or ""} if call else {}
         self._send("tool.called" if call else "notice", text, **about)
 
+    def alert(self, text: str, tool: str) -> None:
+        """Tell people of something unusual.
+
+        Args:
+            text: What; nothing secret.
+            tool: The tool that it is about.
+        """
+        self._send("alert", text, tool=tool)
+
+    def attend(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the run's work that may tell people something; `settle` waits for it too."""
+        task = asyncio.ensure_future(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+
     async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
         """Wait until what was told has gone out or failed, at most so long; give up what is left and record that."""
-        if self._at_work:
-            _, late = await asyncio.wait(set(self._at_work), timeout=seconds)
+        end = time.monotonic() + seconds
+        while self._at_work:  # what was at work may have had more to tell
+            _, late = await asyncio.wait(set(self._at_work), timeout=max(0.0, end - time.monotonic()))
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -154,9 +178,7 @@ class Notifier:
             at=time.time(), delivery=secrets.token_hex(12), **fields,
         )  # fmt: skip
         for name, send in self._channels.items():
-            task = asyncio.ensure_future(self._deliver(name, send, notice))
-            self._at_work.add(task)
-            task.add_done_callback(self._at_work.discard)
+            self.attend(self._deliver(name, send, notice))
 
     async def _deliver(self, name: str, send: Send, notice: Notice) -> None:
         why = ""

@@ -8,14 +8,25 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from quarterdeck.governance.given import Given
 from quarterdeck.governance.labels import MODEL, OPERATOR, USER, Label, Origin, least
-from quarterdeck.governance.tokens import MAX_LEAVES, MAX_TOKEN, Given, is_common, leaves, names, number_of, numbers_in
+from quarterdeck.governance.tokens import (
+    APART,
+    MAX_LEAVES,
+    MAX_TOKEN,
+    amounts_in,
+    is_common,
+    leaves,
+    names,
+    number_of,
+    numbers_in,
+)
 
 if TYPE_CHECKING:
     from quarterdeck.journal.events import ToolStatus
@@ -59,32 +70,43 @@ class Source:
 
     @cached_property
     def _numbers(self) -> frozenset[Decimal]:
-        exact = {number_of(leaf) for leaf in self._leaves if not isinstance(leaf, str)}
-        written = {number for text in self._texts for number in numbers_in(text)}
-        return frozenset(number for number in exact | written if number is not None)
+        return self._exact.union(number for text in self._texts for number in numbers_in(text))
+
+    @cached_property
+    def _exact(self) -> frozenset[Decimal]:
+        numbers = (number_of(leaf) for leaf in self._leaves if not isinstance(leaf, str))
+        return frozenset(number for number in numbers if number is not None)
+
+    @cached_property
+    def _amounts(self) -> frozenset[Decimal]:
+        return self._exact.union(number for text in self._texts for number in amounts_in(text))
 
     def is_echo(self, value: Any) -> bool:
         """Say whether a value may only be what an agent itself put into the call."""
         return self._given is not None and self._given.echoes(value)
 
-    def proves(self, value: Any, kind: str = "other") -> bool:
+    @cached_property
+    def _whole(self) -> str:
+        return APART.join(self._texts)
+
+    def proves(self, value: Any, number: Decimal | None, kind: str = "other") -> bool:
         """Say whether a value stands here: as a whole value or as a whole token, never as a part of something.
 
         Args:
             value: A scalar.
-            kind: Of the sink that it is for; a command has to be a whole value.
+            number: The number that it is, if it is one.
+            kind: Of the sink that it is for; a command has to be a whole value, and an amount has its currency.
         """
-        number = number_of(value)
-        found = number is not None and number in self._numbers
+        found = number is not None and number in (self._amounts if kind == "amount" else self._numbers)
         if not found and isinstance(value, str):
-            found = value in self._texts or (kind != "command" and any(names(text, value) for text in self._texts))
+            whole = kind == "command" or (kind == "amount" and number is not None)
+            found = value in self._texts or (not whole and any(names(text, value) for text in self._texts))
         return found and not self.is_echo(value)
 
-    def contains(self, value: Any) -> bool:
-        """Say whether a value stands here in any form, to tell people where it was read."""
+    def contains(self, value: Any, number: Decimal | None) -> bool:
+        """Say whether a value stands here in any form, to tell people where it was read; as `proves`."""
         if isinstance(value, str) and len(value) <= MAX_TOKEN:
-            return any(value in text for text in self._texts)
-        number = number_of(value)
+            return value in self._whole and APART not in value
         return value in self._texts if isinstance(value, str) else number is not None and number in self._numbers
 
 
@@ -104,6 +126,8 @@ class Origins:
         self._words: list[Source] = []
         self._words_size = 0
         self._results: OrderedDict[str, Source] = OrderedDict()
+        self._proving: dict[str, Source] = {}  # those of the results that are trusted
+        self._doubtful: dict[str, Source] = {}  # and those that are not
         self._results_size = 0
         self.sensitive: dict[str, None] = {}
         self._say(Source(USER, user))
@@ -148,11 +172,14 @@ class Origins:
         trusted = trusted and status == "ok"
         given = None
         if trusted:
-            given = Given(part for part in leaves(dict(arguments)) if not self.of(scalar(part)).trusted)
+            parts = [scalar(part) for part in leaves(list(arguments.values()))]
+            given = Given((part for part in parts if not self.of(part).trusted), parts, arguments)
         source = self._results[path] = Source(Origin("tool", tool[:128], trusted), value, given)
+        (self._proving if trusted else self._doubtful)[path] = source
         self._results_size += source.size
         while len(self._results) > MAX_RESULTS or self._results_size > MAX_BYTES:
-            _, dropped = self._results.popitem(last=False)
+            oldest, dropped = self._results.popitem(last=False)
+            (self._proving if dropped.origin.trusted else self._doubtful).pop(oldest)
             self._results_size -= dropped.size
         if sensitive:
             self.sensitive[tool] = None
@@ -166,13 +193,12 @@ class Origins:
         """
         if is_common(value):
             return MODEL
-        latest = list(reversed(self._results.values()))
-        for source in (*self._words, *latest):
-            if source.origin.trusted and source.proves(value, kind):
+        number = number_of(value)
+        for source in chain(self._words, reversed(self._proving.values())):
+            if source.origin.trusted and source.proves(value, number, kind):
                 return source.origin
-        doubtful = [source for source in latest if not source.origin.trusted][:MAX_SEARCHED]
-        for source in (*doubtful, *self._words):
-            if not source.origin.trusted and source.contains(value):
+        for source in chain(islice(reversed(self._doubtful.values()), MAX_SEARCHED), self._words):
+            if not source.origin.trusted and source.contains(value, number):
                 return source.origin
         return MODEL
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
+from quarterdeck.governance.dial import level_of
 from quarterdeck.spec.conditions import Condition
 from quarterdeck.spec.governance import Tier
 from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from quarterdeck.spec.governance import Autonomy, Effect, GovernanceConfig, Level, PolicyRule, ToolClass
+    from quarterdeck.spec.governance import Autonomy, Effect, GovernanceConfig, PolicyRule, ToolClass
 
 STRICTNESS: tuple[Tier, ...] = get_args(Tier)
 """From what anybody may to what nobody may."""
@@ -56,13 +57,21 @@ class Policy:
         crew: Whose run it is.
         autonomy: Where the run's dial stands; the file's own if not given. It is never above that of the file unless
             the operator allows that, which `dial.dial_of` sees to.
+        own: Where the crew's own file puts it. It only counts in shadow: the calls are judged as without it.
     """
 
-    def __init__(self, config: GovernanceConfig, *, crew: str = "", autonomy: Autonomy | None = None) -> None:
+    def __init__(
+        self,
+        config: GovernanceConfig,
+        *,
+        crew: str = "",
+        autonomy: Autonomy | None = None,
+        own: Autonomy | None = None,
+    ) -> None:
         self.autonomy: Autonomy = autonomy or config.autonomy
         self._config = config
         self._crew = crew
-        self._level: Level = "low" if self.autonomy == "shadow" else self.autonomy
+        self._level = level_of(self.autonomy, own, config.autonomy)
         self._rules = tuple(_Rule(rule, Condition.parse(rule.when) if rule.when else None) for rule in config.rules)
         self._concerned: dict[tuple[str, str, str], tuple[_Rule, ...]] = {}
         self._defaults: dict[str, dict[str, Any]] = {}
@@ -106,7 +115,8 @@ class Policy:
                 return _strictest(verdict, doubtful)
             if matches is None:
                 doubtful.append(verdict)
-        level = Verdict(effect, self._config.tier_of(self._level, effect), f"autonomy: {self.autonomy}")
+        dial = f"{self.autonomy}, judged as {self._level}" if self.shadow else self.autonomy
+        level = Verdict(effect, self._config.tier_of(self._level, effect), f"autonomy: {dial}")
         return _strictest(level, doubtful)
 
     def _concerned_by(self, tool: Tool, effect: Effect, agent: str) -> tuple[_Rule, ...]:

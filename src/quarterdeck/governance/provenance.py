@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from quarterdeck.governance.approvals import arguments_hash
 from quarterdeck.governance.labels import MODEL, NOT_TRUSTED, OPERATOR, PERSON, Origin, least
-from quarterdeck.governance.origins import Origins, scalar
-from quarterdeck.governance.spots import MAX_SPOTS, declared_names, field_of, spots
+from quarterdeck.governance.origins import Origins
+from quarterdeck.governance.printable import printable, quoted
+from quarterdeck.governance.spots import MAX_SPOTS, declared_names, spots
 
 if TYPE_CHECKING:
     from quarterdeck.governance.call import Proceed, ToolCall
@@ -21,29 +24,35 @@ if TYPE_CHECKING:
 MAX_LABELS = 50
 MAX_REASONS = 5
 MAX_SHOWN = 80
+MAX_PATH = 200
 CALL = "call:"
 """Before the path of a call in an origin that is given: the value is known to be from its result."""
 _CONFIRMED = ("tier", "provenance", "confidence", "incomplete")
+_AGAIN = ("read", "write")
+"""Effects of calls for which an approval may hold once more; what reaches others, or cannot be undone, asks anew."""
 
 
 class Provenance:
     """Labels the arguments of a call, and has a person asked where a sink gets what nobody trustworthy wrote.
 
     Rules, from what is declared of the tool alone: reading is free unless an argument says where to or sends something
-    out; a sink takes values of the user, the operator, a trusted tool, or a person who approved the value for it; once
-    the run has read something sensitive, what leaves it goes only where people said; what cannot be undone always
-    needs a person.
+    out; a sink takes values of the user, the operator, a trusted tool, or a person who approved the same sinks of the
+    same tool before; once the run has read something sensitive, what leaves it goes only where people said; what cannot
+    be undone always needs a person.
 
     Args:
         origins: Where the values of the run come from.
         tools: All tools, with what the operator says of them.
+        clock: Gives seconds since 1970.
     """
 
-    def __init__(self, origins: Origins, tools: Mapping[str, Tool]) -> None:
+    def __init__(self, origins: Origins, tools: Mapping[str, Tool], *, clock: Callable[[], float] = time.time) -> None:
         self._origins = origins
         self._tools = tools
+        self._clock = clock
         self._restored = False
         self._heard: set[str] = set()
+        self._declared: dict[str, frozenset[str]] = {}
 
     async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
         """Label the arguments, proceed, and take in what came back."""
@@ -64,10 +73,12 @@ class Provenance:
         if not self._restored:
             self._restored = True
             for event in journal.recorded_tools_below(""):
+                if event.status == "denied":
+                    continue  # it has told nothing, and its file must not be imported for that
                 tool = self._tools.get(event.tool)
                 if tool is not None:
                     self._take_in(tool, event.path, event.status, event.result, event.arguments)
-                elif event.status != "denied":  # nobody can say any more what it was
+                else:  # nobody can say any more what it was
                     self._origins.returned(
                         event.path, event.tool, event.result, {}, status=event.status, sensitive=True
                     )
@@ -90,14 +101,19 @@ class Provenance:
             call.origins = {}
             return
         given, call.origins = call.origins, {}
-        declared = declared_names(call.tool.parameters)
+        declared = self._declared.get(call.tool.name)
+        if declared is None:
+            declared = self._declared[call.tool.name] = declared_names(call.tool.parameters)
         reasons = ["it cannot be undone"] if effect == "irreversible" else []
+        agreed = self._agreed(call, context, effect)
         for name, value in call.arguments.items():
             kind = "other" if manifest.sinks is None else manifest.sinks.get(name)
             if kind is None:
                 _note(call, name, least(self._origins.of(one) for one in _some(name, value, declared)))
                 continue
-            for path, one, origin in self._sink(call, context, name, kind, given.get(name, ""), declared):
+            for path, one, origin in self._sink(call, name, kind, given.get(name, ""), declared):
+                if agreed and not origin.trusted:
+                    origin = PERSON
                 _note(call, path, origin)
                 if not self._may(origin, kind, effect, open_list=manifest.sinks is None):
                     reasons.append(self._reason(path, one, origin))
@@ -106,7 +122,7 @@ class Provenance:
         call.needs_approval = "; ".join(filter(None, (call.needs_approval, *reasons)))
 
     def _sink(
-        self, call: ToolCall, context: CallContext, name: str, kind: SinkKind, given: str, declared: frozenset[str]
+        self, call: ToolCall, name: str, kind: SinkKind, given: str, declared: frozenset[str]
     ) -> Iterator[tuple[str, Any, Origin]]:
         """Yield each scalar of a sink argument with its path and origin."""
         assert call.tool is not None and call.arguments is not None
@@ -129,8 +145,6 @@ class Provenance:
                 origin = known  # the program around the gate knows better than what the value looks like
             elif not origin.trusted:
                 origin = known or origin
-            if not origin.trusted:
-                origin = self._confirmed(call, context, path, one) or origin
             yield path, one, origin
 
     def _known(self, given: str, value: Any) -> Origin | None:
@@ -145,25 +159,28 @@ class Provenance:
         tool = self._tools.get(origin.name)  # whether it is trusted is the operator's word, not the caller's
         return Origin("tool", origin.name, tool is not None and tool.manifest.trusted)
 
-    def _confirmed(self, call: ToolCall, context: CallContext, path: str, value: Any) -> Origin | None:
-        """Return `person` where somebody has approved exactly this value for this field at another call of this run."""
-        assert call.tool is not None
-        dialogue = context.journal.dialogue
-        for asked, answer in dialogue.approvals:
-            # at its own path an approval is used up by `Approved`, which also knows when it has expired
-            if asked.path == context.path or asked.tool != call.tool.name or asked.reason not in _CONFIRMED:
+    def _agreed(self, call: ToolCall, context: CallContext, effect: Effect | None) -> bool:
+        """Say whether a person has approved all that this call decides, at one other call of the same tool.
+
+        Each sink has to be exactly as it was there: values that were approved apart are not approved together. What
+        acts outside, cannot be undone or has an amount is approved anew each time.
+        """
+        assert call.tool is not None and call.arguments is not None
+        sinks = call.tool.manifest.sinks
+        if effect not in _AGAIN or "amount" in (sinks or {}).values():
+            return False
+        wanted: str | None = None
+        for asked, answer in context.journal.dialogue.approvals:
+            if asked.tool != call.name or asked.reason not in _CONFIRMED or answer.answer == "rejected":
                 continue
-            if answer.answer == "rejected":
+            # At its own path an approval is used up by `Approved`. A preview was shown to the person as reading.
+            if asked.path == context.path or asked.effect != effect or self._clock() > asked.expires_at:
                 continue
+            wanted = _decided(call.name, call.arguments, sinks) if wanted is None else wanted
             arguments = answer.arguments if answer.answer == "edited" else asked.arguments
-            for name, part in (arguments or {}).items():
-                try:
-                    agreed = [(field_of(at), scalar(one)) for at, one in spots(name, part, frozenset())]
-                except ValueError:
-                    continue
-                if any(at == field_of(path) and type(one) is type(value) and one == value for at, one in agreed):
-                    return PERSON
-        return None
+            if wanted and _decided(call.name, arguments or {}, sinks) == wanted:
+                return True
+        return False
 
     def _may(self, origin: Origin, kind: SinkKind, effect: Effect | None, *, open_list: bool) -> bool:
         """Say whether a value of this origin may go into a sink of this kind without a person."""
@@ -177,17 +194,26 @@ class Provenance:
 
     def _reason(self, path: str, value: Any, origin: Origin) -> str:
         shown = str(value) if len(str(value)) <= MAX_SHOWN else f"{str(value)[:MAX_SHOWN]}..."
+        place = quoted(path[:MAX_PATH])
         if origin.trusted:
             read = ", ".join(list(self._origins.sensitive)[:3])
-            return f"{path[:200]} = {shown!r} comes from {origin}, and the run has read what is sensitive ({read})"
+            return f"{place} = {shown!r} comes from {origin}, and the run has read what is sensitive ({read})"
         if origin == MODEL:
-            return f"{path[:200]} = {shown!r} is the model's own word{NOT_TRUSTED}"
-        return f"{path[:200]} = {shown!r} comes from {origin}"
+            return f"{place} = {shown!r} is the model's own word{NOT_TRUSTED}"
+        return f"{place} = {shown!r} comes from {origin}"
+
+
+def _decided(tool: str, arguments: Mapping[str, Any], sinks: Mapping[str, SinkKind] | None) -> str:
+    """Return what the sinks of a call are, with exact types; empty where JSON cannot say that."""
+    try:
+        return arguments_hash(tool, {name: one for name, one in arguments.items() if sinks is None or name in sinks})
+    except ValueError:
+        return ""
 
 
 def _note(call: ToolCall, path: str, origin: Origin) -> None:
     """Record an origin; when there are too many, the least trusted stands for the rest of an argument."""
-    key = path[:200]
+    key = printable(path)[:MAX_PATH]  # keys of a dict are in it, which a model wrote: people read it
     if key not in call.origins and len(call.origins) >= MAX_LABELS:
         key = "..."
     before = call.origins.get(key)

@@ -16,6 +16,7 @@ from quarterdeck.journal.events import ApprovalAnswered, ApprovalAsked, Instruct
 from quarterdeck.journal.inbox import post
 from quarterdeck.journal.record import StoredEvent
 from quarterdeck.journal.run import RunJournal
+from quarterdeck.journal.signature import sign_head
 from quarterdeck.journal.tables import events, runs
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ async def answer(
             if why:
                 raise JournalError(f"Run {journal.id}: {why} Nothing was recorded.", code="not_waiting")
             await journal.append(event)
+            await sign_head(store, journal.id)
         return True
     except RunBusy:
         await post(store, item.run.id, event)
@@ -170,6 +172,7 @@ async def instruct(store: Store, run_id: str, text: str, by: str = "") -> bool:
         async with await RunJournal.take(store, run_id) as journal:
             _refuse_ended(store, run_id)
             await journal.append(event.model_copy(update={"id": f"{time.time_ns():x}"}))
+            await sign_head(store, journal.id)
         return True
     except RunBusy:
         await post(store, run_id, event)

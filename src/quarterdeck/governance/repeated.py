@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from quarterdeck.governance.escalation import ESCALATE
 from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.events import Decision
 from quarterdeck.journal.fingerprint import fingerprint
@@ -48,7 +49,8 @@ class NotRepeated:
 
     Circles are: the third call in a row that is equal or nearly so (blanks, case, punctuation and the order of words
     make no difference), the second round of two calls that alternate, and any call like one that failed before, once
-    its tool has failed three times for the same reason. The second such denial in a task is recorded as an escalation.
+    its tool has failed three times for the same reason. The second such denial in a task is an escalation: it is
+    recorded, and people are told. Nobody has to answer: the agent gives what it has.
     """
 
     def __init__(self) -> None:
@@ -91,7 +93,7 @@ class NotRepeated:
                     agent=context.agent,
                     what="goes round in circles",
                     why=f"{call.name}: {why}"[:1000],
-                    chosen="escalate",
+                    chosen=ESCALATE,
                     alternatives=tuple(_tried(place)),
                 )
             )
@@ -106,17 +108,18 @@ class NotRepeated:
 
 def near_hash(call: ToolCall) -> str:
     """Return what is the same for calls that differ only in blanks, case, punctuation and the order of words."""
-    return fingerprint({"tool": call.name, "arguments": _near(call.arguments)})
+    return fingerprint({"tool": call.name, "arguments": near(call.arguments)})
 
 
-def _near(value: Any) -> Any:
+def near(value: Any) -> Any:
+    """Return a value in which blanks, case, punctuation and the order of words make no difference."""
     if isinstance(value, str):
         words = re.findall(r"\w+", value.casefold())
         return " ".join(sorted(words)) if words else value
     if isinstance(value, dict):
-        return {str(key): _near(part) for key, part in value.items()}
+        return {str(key): near(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_near(part) for part in value]
+        return [near(part) for part in value]
     return value if isinstance(value, int | float | bool) or value is None else str(value)
 
 

@@ -21,9 +21,9 @@ class ToolResult:
         status: `ok`, `error` (it ran and failed), `denied` (it never ran), `shadowed` (recorded, not done),
             `unverified` (done, the world not seen changed) or `unknown` (nobody knows whether it was done).
         value: JSON-able and bounded; for all but `ok` the text that says why.
-        error_class: Empty, or `unknown_tool`, `not_granted`, `arguments`, `repeated`, `timeout`, `limit`, `tool`,
-            `bug`, `empty`, `forbidden`, `rejected`, `unavailable`, `rate_limited`, `killed`, `unverified`,
-            `unknown_effect`.
+        error_class: Empty, or `unknown_tool`, `not_granted`, `not_loaded`, `arguments`, `repeated`, `timeout`,
+            `limit`, `tool`, `bug`, `empty`, `forbidden`, `rejected`, `unavailable`, `rate_limited`, `killed`,
+            `unverified`, `unknown_effect`.
         receipt: What the tool's undo needs: its whole result.
     """
 

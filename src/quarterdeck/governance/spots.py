@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,6 @@ from quarterdeck.governance.origins import scalar
 from quarterdeck.governance.tokens import MAX_DEPTH
 
 MAX_SPOTS = 2000
-_INDEX = re.compile(r"\[\d+\]")
 
 
 def spots(path: str, value: Any, declared: frozenset[str], depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -39,11 +37,6 @@ def spots(path: str, value: Any, declared: frozenset[str], depth: int = 0) -> It
             yield from spots(f"{path}[{number}]", part, declared, depth + 1)
     else:
         yield path, scalar(value)
-
-
-def field_of(path: str) -> str:
-    """Return the field to which a path belongs: the same for each item of a list."""
-    return _INDEX.sub("[]", path)
 
 
 def declared_names(schema: Any, depth: int = 0) -> frozenset[str]:

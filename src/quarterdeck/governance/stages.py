@@ -14,6 +14,7 @@ from quarterdeck.spec.problem import did_you_mean
 from quarterdeck.tools.arguments import validate
 
 if TYPE_CHECKING:
+    from quarterdeck.governance.monitor import Monitor
     from quarterdeck.journal.call import CallContext
     from quarterdeck.tools.tool import Tool
 
@@ -26,9 +27,8 @@ class Exists:
         self._grants = grants
 
     async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
-        """Find the tool."""
-        call.tool = self._tools.get(call.name)
-        if call.tool is None:
+        """Look for the name alone: no file is imported for what may not be used."""
+        if call.name not in self._tools:
             granted = sorted(self._grants(context) if call.within is None else call.within)
             return ToolResult(
                 "denied",
@@ -57,6 +57,22 @@ class Granted:
                 f'You may not use "{call.name}" here. Tools you have: {", ".join(sorted(granted)) or "none"}.',
                 "not_granted",
             )
+        return await proceed(call, context)
+
+
+class Found:
+    """Finds the tool itself, which may import its file; where that fails, the agent is told so."""
+
+    def __init__(self, tools: Mapping[str, Tool]) -> None:
+        self._tools = tools
+
+    async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
+        """Find the tool."""
+        try:
+            call.tool = self._tools[call.name]
+        except Exception as error:  # a file may raise anything while it is imported
+            why = f"{type(error).__name__}: {error}"
+            return ToolResult("denied", f"{call.name} cannot be loaded. {why}"[:1000], "not_loaded")
         return await proceed(call, context)
 
 
@@ -127,9 +143,14 @@ async def record(call: ToolCall, context: CallContext, result: ToolResult, secon
 
 
 class Counted:
-    """Counts the call against the run's limit."""
+    """Counts the call against the run's limit, and has a burst of calls noticed."""
+
+    def __init__(self, monitor: Monitor | None = None) -> None:
+        self._monitor = monitor
 
     async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
         """Count, then proceed."""
         context.allowance.tool_call()
+        if self._monitor is not None:
+            self._monitor.count(call.name)
         return await proceed(call, context)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from quarterdeck.governance.approvals import HOURS
+from quarterdeck.governance.proposals import proposed
 from quarterdeck.governance.result import ToolResult
 
 if TYPE_CHECKING:
@@ -86,12 +88,25 @@ class Tiered:
 
 
 class Shadowed:
-    """Answers a call that is in shadow with what would have been done; nothing behind it is ever reached."""
+    """Answers a call that is in shadow with what would have been done; nothing behind it is ever reached.
+
+    What it leaves is a proposal, which a person can have carried out once the run has ended.
+
+    Args:
+        hours: How long it can be carried out.
+    """
+
+    def __init__(self, hours: float = HOURS) -> None:
+        self._hours = hours
 
     async def __call__(self, call: ToolCall, context: CallContext, proceed: Proceed) -> ToolResult:
         """Pass on what is not in shadow."""
         if not call.shadow:
             return await proceed(call, context)
+        if call.preview:
+            return ToolResult("shadowed", f"The preview of {call.name} was NOT made, for {call.shadow}.")
+        if (proposal := proposed(call, context, self._hours)) is not None:
+            context.journal.note(proposal)  # committed with the call, which is recorded next
         return ToolResult(
             "shadowed",
             f"Recorded, NOT done: {call.name} was not called, for {call.shadow}. Nothing has changed. "

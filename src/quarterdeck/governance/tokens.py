@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 MAX_TOKEN = 2000
 MIN_TOKEN = 3
 MAX_LEAVES = 20_000
 MAX_DEPTH = 20
+APART = "\0"
+"""Between texts that are searched as one."""
 _OPENERS = "\"'`([{<\u201c\u201e\u2018\u00ab"
 _CLOSERS = "\"'`)]}>.,;:!?\u201d\u2019\u00bb"
 _BEFORE = rf"(?<!\S)[{re.escape(_OPENERS)}]{{0,3}}"
@@ -27,6 +28,21 @@ _AMOUNT = re.compile(
     rf"{_CURRENCY}(-?(?:(?:0|[1-9][0-9]{{0,14}})(?:\.[0-9]{{1,6}})?|[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+\.[0-9]{{2}}))"
     rf"{_CURRENCY}"
 )
+_SIGN = r"(?:US\$|[$\u20ac\u00a3\u00a5]|EUR|USD|GBP|CHF)"
+_MONEY = re.compile(
+    rf"(?P<before>{_SIGN})?(?P<number>-?(?:(?:0|[1-9][0-9]{{0,14}})(?:[.,][0-9]{{1,2}}|\.[0-9]{{3,6}})?"
+    rf"|[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+\.[0-9]{{2}}|[1-9][0-9]{{0,2}}(?:\.[0-9]{{3}})+,[0-9]{{2}}))"
+    rf"(?P<after>{_SIGN})?"
+)
+_CODES = frozenset(
+    "EUR USD GBP CHF JPY CNY INR AUD CAD NZD SEK NOK DKK PLN CZK HUF RON BGN TRY ILS AED SAR ZAR BRL MXN ARS CLP COP "
+    "KRW SGD HKD TWD THB IDR MYR PHP VND UAH US$".split()
+)
+_CURRENCY_WORDS = frozenset(
+    "$ \u20ac \u00a3 \u00a5 eur usd gbp chf euro euros dollar dollars pound pounds franc francs franken yen yuan rupee "
+    "rupees krone kroner krona kronor zloty".split()
+)
+_ENDS = ",;.!?"
 _THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 _COMMON = frozenset(
     "true false none null yes no default all any every everyone everybody anyone here channel team public group users "
@@ -102,48 +118,46 @@ def numbers_in(text: str) -> Iterator[Decimal]:
             yield Decimal(found[1].replace(",", ""))
 
 
-class Given:
-    """What an agent put into a call, to tell what in its result is only an echo of that.
+def amounts_in(text: str) -> Iterator[Decimal]:
+    """Yield the numbers of a text that are amounts of money: they stand beside a currency, or are all of the text.
 
-    Here everything is folded and read as leniently as any tool might: what looks like an echo proves nothing.
-
-    Args:
-        values: The arguments, or those of them that nobody trustworthy wrote.
+    A currency between two numbers is of neither, for nobody can tell of which. Beside a currency `40,00` is a number
+    too, because thousands have three digits.
     """
-
-    def __init__(self, values: Iterable[Any]) -> None:
-        self._texts = {_folded(str(value)) for value in values if value is not None and not isinstance(value, bool)}
-        self._numbers: frozenset[Decimal] | None = None
-
-    def echoes(self, value: Any) -> bool:
-        """Say whether a value of the result may be made of what was put in."""
-        number = number_of(value)
-        if number is not None and number in self._all_numbers():
-            return True
-        if not isinstance(value, str):
-            return False
-        text = _folded(value)
-        if len(text) < MIN_TOKEN:
-            return text in self._texts
-        return any(text in given or (len(given) >= MIN_TOKEN and given in text) for given in self._texts)
-
-    def _all_numbers(self) -> frozenset[Decimal]:
-        if self._numbers is None:
-            self._numbers = frozenset(number for text in self._texts for number in _any_numbers(text))
-        return self._numbers
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold().strip()
-
-
-def _any_numbers(text: str) -> Iterator[Decimal]:
-    runs = re.split(r"[^\w.,+\-]+", text) + re.findall(r"\d+(?:\.\d+)?", text)
-    for run in runs[:MAX_LEAVES]:
-        for form in (run, run.replace(",", ""), run.replace(".", "").replace(",", ".")):
-            try:
-                number = Decimal(form[:40])
-            except InvalidOperation:
-                continue
-            if number.is_finite():
+    for line in text.splitlines()[:MAX_LEAVES]:
+        words = line.split()
+        read = [_money(word) for word in words]
+        for at, (number, marked) in enumerate(read):
+            if number is not None and (marked or len(words) == 1 or _has_currency(words, read, at)):
                 yield number
+
+
+def _money(word: str) -> tuple[Decimal | None, bool]:
+    """Return the number that a word is, and whether a currency is a part of it."""
+    found = _MONEY.fullmatch(word.lstrip(_OPENERS).rstrip(_CLOSERS)) if len(word) <= 60 else None
+    if found is None or _THOUSANDS.fullmatch(found["number"]):
+        return None, False
+    number = found["number"]
+    point = "," if re.search(r",[0-9]{1,2}$", number) else "."
+    return Decimal(re.sub(r"[^0-9.-]", "", number.replace("." if point == "," else ",", "").replace(",", "."))), bool(
+        found["before"] or found["after"]
+    )
+
+
+def _has_currency(words: list[str], read: list[tuple[Decimal | None, bool]], at: int) -> bool:
+    for step in (1, -1):
+        beside, beyond = at + step, at + 2 * step
+        if not 0 <= beside < len(words) or not _is_currency(words[beside]):
+            continue
+        ends = (words[at], words[beside]) if step == 1 else (words[beside], words[at])
+        if ends[0][-1] in _ENDS:
+            continue
+        shared = 0 <= beyond < len(words) and read[beyond][0] is not None
+        if not shared or (words[beside] if step == 1 else words[beyond])[-1] in _ENDS:
+            return True
+    return False
+
+
+def _is_currency(word: str) -> bool:
+    word = word.lstrip(_OPENERS).rstrip(_CLOSERS)
+    return word in _CODES or word.casefold() in _CURRENCY_WORDS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from quarterdeck.errors import JournalError, SpecError, ToolError
 from quarterdeck.journal.events import EffectStarted, EffectUndone, RunEnded, RunForked, ToolCalled
 from quarterdeck.journal.tables import events as event_rows
 from quarterdeck.tools.backups import backups_of
+from quarterdeck.tools.manifest import Manifest
 from quarterdeck.tools.tool import Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Done:
         undo: Takes it back; None where nothing does.
         why: Where nothing does: why.
         timeout: Seconds that the undo may take.
+        manifest: Of the undo: where it runs.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Done:
     undo: Callable[..., Any] | None
     why: str = ""
     timeout: float = 60.0
+    manifest: Manifest = field(default_factory=Manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ async def _undo(call: Done, context: ToolContext, executor: Executor) -> Undone:
     if call.undo is None:
         return Undone(call, "impossible", call.why)
     own = replace(context, idempotency_key=f"{context.run_id}:{call.path}", path=call.path)
-    way_back = Tool(f"{call.tool} (undo)", "", {}, call.undo)
+    way_back = Tool(f"{call.tool} (undo)", "", {}, call.undo, manifest=call.manifest)
     keywords = {"arguments": call.arguments, "result": call.result, "context": own}
     try:
         said = await executor.execute(way_back, keywords, None, call.timeout)
@@ -180,7 +183,7 @@ def _done(
     what = [str(arguments[key]) for key, kind in (manifest.sinks or {}).items() if kind == "path" and key in arguments]
     label = f"{name} {what[0][:100]}" if what else name
     why = "" if manifest.undo else "it cannot be undone" if effect == "irreversible" else "its tool has no undo"
-    return Done(path, name, label, arguments, result, manifest.undo, why, tool.timeout)
+    return Done(path, name, label, arguments, result, manifest.undo, why, tool.timeout, manifest.beside())
 
 
 def _taken_over(rows: Sequence[StoredEvent]) -> range:

@@ -84,8 +84,8 @@ class Verified:
     ) -> tuple[bool, str]:
         """Return whether the change is confirmed, and why not."""
         assert call.tool is not None
-        look = Tool(f"{call.name}.verify", "", {}, partial(verify, call.arguments, result,
-                                                           self._tool_context(call, context)))  # fmt: skip
+        bound = partial(verify, call.arguments, result, self._tool_context(call, context))
+        look = Tool(f"{call.name}.verify", "", {}, bound, manifest=call.tool.manifest.beside())
         left = context.deadline - asyncio.get_running_loop().time()
         try:
             seen = await self._executor.execute(look, {}, None, max(0.0, min(call.tool.timeout, left)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quarterdeck.errors import JournalError
 from quarterdeck.journal.run import RunJournal
+from quarterdeck.journal.signature import sign_head
 
 if TYPE_CHECKING:
     from quarterdeck.journal.events import Event
@@ -36,4 +37,5 @@ async def answer(store: Store, run_id: str, event: Event) -> str:
                 code="not_waiting",
             )
         await journal.append(event)
+        await sign_head(store, journal.id)
         return journal.id

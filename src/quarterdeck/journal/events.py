@@ -217,6 +217,23 @@ class ApprovalAsked(Event):
     expires_at: float = 0.0
 
 
+class Proposed(Event):
+    """Recorded with a call that is in shadow: what a person can have carried out once; `path` is that of the call."""
+
+    kind: Literal["call.proposed"] = "call.proposed"
+    id: str = Field(description="Also the id of the run that carries it out, so that it is done at most once.")
+    needs: str = Field(description="Why it is in shadow.")
+    tool: str
+    arguments: dict[str, Any]
+    arguments_hash: str
+    effect: str = ""
+    tier: str = ""
+    why: str = ""
+    uncertainty: float | None = None
+    origins: dict[str, str] = Field(default_factory=dict)
+    expires_at: float
+
+
 class ApprovalAnswered(Event):
     """Recorded when a person has answered; holds for exactly these arguments, at this path, once."""
 
@@ -312,8 +329,8 @@ class RunEnded(Event):
 
 Recorded = Annotated[
     RunStarted | RunResumed | RunForked | TaskStarted | ModelCalled | ModelFailed | ToolCalled | Decision | TaskEnded
-    | PlanMade | PlanReviewed | StepEnded | EffectStarted | EffectUndone | ApprovalAsked | ApprovalAnswered
-    | Instructed | LimitsRaised | MemoryRecalled | MemoryWritten | RunWaiting | RunEnded,
+    | PlanMade | PlanReviewed | StepEnded | EffectStarted | EffectUndone | Proposed | ApprovalAsked
+    | ApprovalAnswered | Instructed | LimitsRaised | MemoryRecalled | MemoryWritten | RunWaiting | RunEnded,
     Field(discriminator="kind"),
 ]  # fmt: skip
 AnyEvent = Recorded | RunOpened | ToolStarted | TextArrived

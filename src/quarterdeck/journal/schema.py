@@ -18,7 +18,7 @@ from quarterdeck.journal.tables import metadata
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every migration, oldest first; the same as in `memory/migrations/versions`, without importing Alembic."""
 
 HEAD = REVISIONS[-1]
@@ -26,7 +26,8 @@ TEXT_INDEX = {
     "sqlite": ("CREATE VIRTUAL TABLE memory_text USING fts5(body, content='', tokenize='porter unicode61')",),
     "postgresql": (
         "CREATE TABLE memory_text (memory BIGINT PRIMARY KEY, body TSVECTOR NOT NULL)",
-        "CREATE INDEX memory_text_by_body ON memory_text USING gin (body)",
+        # without a list of what is not in the index yet, which every search would read after a large add
+        "CREATE INDEX memory_text_by_body ON memory_text USING gin (body) WITH (fastupdate=off)",
     ),
 }
 """The full-text index of `memories`, which SQLAlchemy's tables cannot say; see `memory.fulltext`."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable
 
     from quarterdeck.journal.rows import Mask
+    from quarterdeck.journal.signature import Signer
 
 QUEUE_LIMIT = 10_000
 """Above so many waiting writes, appends wait before they join the queue."""
@@ -100,6 +101,7 @@ class Writer:
 
     Attributes:
         mask: Takes secrets out of every text before it is recorded or shown; None for none.
+        signer: Signs each run that ends or waits; None for nobody.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -114,6 +116,7 @@ class Writer:
         self._compiled: dict[Executable, Statement] = {}
         self.session = 0
         self.mask: Mask | None = None
+        self.signer: Signer | None = None
         dialect = engine.dialect
         self._driver_error: type[Exception] = cast("type[Exception]", dialect.loaded_dbapi.Error)
         self._create = Statement(insert(runs), dialect)

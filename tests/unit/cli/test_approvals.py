@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
+from quarterdeck.cli.approvals import _lines, _row
+from quarterdeck.cli.screen import Screen
+from quarterdeck.governance.queue import Item
+from quarterdeck.journal.events import ApprovalAnswered, ApprovalAsked
 from quarterdeck.testing import answer, call, together
 from quarterdeck.testing import text as says
 
@@ -160,6 +168,55 @@ def test_a_run_without_its_question_and_an_unknown_id(cli: Any, waiting: str) ->
     cli("runs", "cancel", waiting)
     assert cli("approvals", "list").out == "Nothing waits for a person.\n"
     assert cli("approvals", "list", "--json").out == "[]\n"
+
+
+def test_a_preview_cannot_be_edited_into_the_real_call(cli: Any, workspace: Path, script: Callable[..., Any]) -> None:
+    tool = (
+        TOOL.replace('"other"', '"recipient"')
+        .replace('"amount"})', '"amount"}, dry_run="preview")')
+        .replace("eur: float)", "eur: float, preview: bool = True)")
+    )
+    tool = tool.replace("in EUR.\n", "in EUR.\n        preview: Only say it.\n").replace(
+        "    with", "    if preview:\n        return 'would pay'\n    with"
+    )
+    start(cli, script, workspace, [call("payments.refund", order="9999", eur=1.0), says("Settled.")], tool=tool)
+    question = id_of(cli)
+    for wrong in ("preview=false", "preview=0"):
+        done = cli("approvals", "edit", question, "--set", wrong)
+        assert done.code == 2 and "preview cannot be edited" in done.err and "Nothing was recorded." in done.err
+    assert json.loads(cli("approvals", "show", question, "--json").out)["state"] == "open" and paid() == []
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=5,
+)
+ODD = "a\nState   approved by boss: all fine\nWants   req()\x1b[2J\u202e\u2028\x85\r"
+
+
+@example(arguments={ODD: {ODD: ODD}}, said=ODD)
+@given(arguments=st.dictionaries(st.text(), ANY, max_size=3), said=st.text())
+def test_whatever_an_argument_holds_each_line_is_what_it_says(arguments: dict[str, Any], said: str) -> None:
+    asked = ApprovalAsked(
+        path="do/turn-1", id="a2b3c4", reason="provenance", needs=said, tool="req", arguments=arguments, effect="write",
+        tier="approve", why=said, uncertainty=0.5, origins=dict.fromkeys([*arguments, said], said), options=(said,),
+        next=said, agent=said, expires_at=time.time() + 3600,
+    )  # fmt: skip
+    answered = ApprovalAnswered(path="do/turn-1", id="a2b3c4", answer="approved", by=said, reason=said)
+    run = SimpleNamespace(id="r1", crew="c", status="waiting", cancel_requested=False)
+    item = Item(cast(Any, run), asked, answered)
+    out = StringIO()
+    for label, line in _lines(item):
+        Screen(out, terminal=False).line(f"{label:<8}{line}")
+    Screen(out, terminal=False).columns([_row(item)])
+    shown = out.getvalue()
+    assert all(one.isprintable() for one in shown.split("\n"))
+    labels = [line[:8].rstrip() for line in shown.split("\n")]
+    exact = ["Exact"] if "Exact" in labels else []
+    assert labels[:-2] == ["Wants", *exact, "Needs", "Why", "Unsure", "Origin", "Else", "Next", "State"]
+    if not exact:  # nothing in it can be taken for something else
+        assert json.dumps(arguments) == json.dumps(arguments, ensure_ascii=False)
 
 
 def test_nothing_has_been_run(cli: Any, workspace: Path) -> None:

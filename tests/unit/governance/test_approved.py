@@ -204,6 +204,21 @@ async def test_an_edit_that_the_policy_forbids_is_not_done(desk: Desk) -> None:
     assert ((await desk.go()).error_class, desk.done) == ("forbidden", [])
 
 
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize("other", [None, 0, 1, "yes", ...])
+async def test_an_edit_does_not_make_a_preview_the_real_call(desk: Desk, preview: bool, other: Any) -> None:
+    desk.settings["reconsider"] = None
+    before = {"order": "1182", "eur": 140.0, "preview": preview}
+    previewed = replace(REFUND, manifest=replace(REFUND.manifest, dry_run="preview"))
+    call = desk.call(before, tool=previewed, preview=preview)
+    await desk.asks(call)
+    changed = {} if other is ... else {"preview": not preview if other is None else other}
+    await desk.says("edited", arguments={"order": "1182", "eur": 140.0, **changed})
+    result = await desk.go(desk.call(before, tool=previewed, preview=preview))
+    assert (result.status, result.error_class, desk.done) == ("denied", "arguments", [])
+    assert "preview cannot be edited" in result.value
+
+
 async def test_what_is_forbidden_cannot_even_be_asked_for(desk: Desk) -> None:
     result = await desk.go(desk.call(tier="forbidden"))
     assert (result.status, result.error_class) == ("denied", "forbidden")

@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 
 from quarterdeck.errors import InputError
-from quarterdeck.governance.dial import ORDER, dial_of, lowest
+from quarterdeck.governance.dial import ORDER, dial_of, level_of, lowest
 from quarterdeck.spec.governance import GovernanceConfig
 
 
 def test_the_order_is_from_the_least_to_the_most() -> None:
     assert ORDER == ("shadow", "low", "medium", "high")
     assert lowest("high", None, "shadow", "low") == "shadow" and lowest("medium", None) == "medium"
+
+
+def test_in_shadow_calls_are_judged_by_the_least_dial_behind_it() -> None:
+    assert level_of("low", "high", "high") == "low" and level_of("high", "low") == "high"
+    assert level_of("shadow") == level_of("shadow", "shadow", None) == "medium"
+    assert level_of("shadow", None, "high") == "high" and level_of("shadow", "low", "high") == "low"
 
 
 @pytest.mark.parametrize(("file", "asked"), list(product(ORDER, ORDER)))

@@ -105,6 +105,22 @@ ASKED = ApprovalAsked(
 )  # fmt: skip
 
 
+async def test_an_escalation_is_told_and_other_decisions_are_not(journal: RunJournal, receiver: Receiver) -> None:
+    told = notifier(journal, **hook(receiver))
+    journal.listen(told)
+    where = {"path": "do/turn-3/tool-1/escalated", "agent": "clerk"}
+    why = "mail.send: again\nState   approved"
+    await journal.append(Decision(**where, what="goes round in circles", why=why, chosen="escalate"))
+    await journal.append(Decision(path="do/route", what="route", why="first rung", chosen="cheap"))
+    await told.settle()
+    ((_, body),) = receiver.got
+    notice = json.loads(body)
+    assert (notice["kind"], notice["path"]) == ("escalated", where["path"])
+    assert notice["text"].splitlines() == [
+        "clerk goes round in circles: mail.send: again\\nState   approved", f"quarterdeck runs show {journal.id}",
+    ]  # fmt: skip
+
+
 async def test_a_question_is_one_signed_request(journal: RunJournal, receiver: Receiver) -> None:
     told = notifier(journal, **hook(receiver))
     journal.listen(told)

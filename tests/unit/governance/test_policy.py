@@ -61,8 +61,12 @@ def test_the_table_of_the_dial() -> None:
     assert EFFECTS == ("read", "write", "external", "irreversible")
 
 
-def test_shadow_judges_as_low_does() -> None:
-    assert [judged({"autonomy": "shadow"}, effect=effect)[0] for effect in EFFECTS] == list(LEVELS["low"].values())
+def test_shadow_judges_as_the_dial_behind_it_does() -> None:
+    assert [judged({"autonomy": "shadow"}, effect=effect)[0] for effect in EFFECTS] == list(LEVELS["medium"].values())
+    high = Policy(GovernanceConfig(autonomy="high"), autonomy="shadow")
+    low = Policy(GovernanceConfig(autonomy="high"), autonomy="shadow", own="low")
+    assert high.judge(tool_of(), {}).tier == "approve" and low.judge(tool_of(), {}).tier == "forbidden"
+    assert high.judge(tool_of(), {}).rule == "autonomy: shadow, judged as high"
     assert Policy(GovernanceConfig(autonomy="shadow")).shadow and not Policy(GovernanceConfig(autonomy="low")).shadow
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ import pytest
 from tests.unit.governance.trial_gate import Trial, trial
 
 from quarterdeck.errors import Waiting
+from quarterdeck.governance.call import ToolCall
 from quarterdeck.governance.origins import Origins
+from quarterdeck.governance.provenance import Provenance
+from quarterdeck.governance.result import ToolResult
 from quarterdeck.journal.answer import answer
 from quarterdeck.journal.events import ApprovalAnswered, ApprovalAsked, Instructed, RunWaiting, ToolCalled
 from quarterdeck.journal.run import RunJournal
@@ -85,9 +90,33 @@ class Desk:
             return "posted"
 
         return {
+            **self.moving(),
             "mail.send": send, "bank.pay": pay, "web.fetch": fetch, "web.search": search, "docs.read": read,
             "crm.customer": customer, "ledger.lookup": lookup, "foreign.open": open_, "api.post": post,
         }  # fmt: skip
+
+    def moving(self) -> dict[str, Any]:
+        @described(effect="external", owner="t", sinks={"to": "recipient", "eur": "amount"})
+        def refund(to: str, eur: float, note: str = "") -> str:
+            self.done.append(("refund", to, eur))
+            return "paid"
+
+        @described(effect="write", owner="t", sinks={"to": "other", "eur": "amount"})
+        def book(to: str, eur: float, note: str = "") -> str:
+            self.done.append(("book", to, eur))
+            return "booked"
+
+        @described(effect="write", owner="t", sinks={"source": "path", "to": "path", "deep": "other"})
+        def move(source: str, to: str, note: str = "", deep: bool | int = False) -> str:
+            self.done.append(("move", source, to))
+            return "moved"
+
+        @described(effect="write", owner="t", sinks={"to": "url"}, dry_run="preview")
+        def wipe(to: str, preview: bool = True) -> str:
+            self.done.append(("wipe", to, preview))
+            return "would go" if preview else "gone"
+
+        return {"bank.refund": refund, "bank.book": book, "disk.move": move, "disk.wipe": wipe}
 
 
 @pytest.fixture
@@ -205,19 +234,102 @@ async def approve(store: Store, run_id: str, asked: ApprovalAsked) -> None:
     )  # fmt: skip
 
 
-async def test_a_value_that_a_person_approved_holds_for_that_field_alone(tmp_path: Path, desk: Desk) -> None:
-    async with trial(tmp_path, desk.tools(), run_id="r1") as run:
-        asked = await asks(run, "mail.send", to=["eve@evil.io"], text="a")
-    with Store.open(f"sqlite:///{tmp_path}/journal.db") as store:
-        await approve(store, "r1", asked)
+async def approved(folder: Path, desk: Desk, *calls: tuple[str, dict[str, Any]], **more: Any) -> list[ApprovalAsked]:
+    """Have a person approve calls of the run r1, one in each turn, without making them."""
+    questions = []
+    async with trial(folder, desk.tools(), run_id="r1", **more) as run:
+        for name, arguments in calls:
+            questions.append(await asks(run, name, **arguments))
+    with Store.open(f"sqlite:///{folder}/journal.db") as store:
+        for asked in questions:
+            await approve(store, "r1", asked)
+    return questions
+
+
+async def test_what_a_person_approved_for_reading_and_writing_holds_for_equal_sinks(tmp_path: Path, desk: Desk) -> None:
+    (asked,) = await approved(tmp_path, desk, ("disk.move", {"source": "a.txt", "to": "/mnt/out", "note": "x"}))
     async with trial(tmp_path, desk.tools(), resume="r1") as run:
-        assert (await run.call("mail.send", to=["eve@evil.io"], text="a")).status == "ok"
+        assert (await run.call("disk.move", source="a.txt", to="/mnt/out", note="x")).status == "ok"
         assert last(run).approval == asked.id  # at its own path it is the approval that counts, with its expiry
-        assert (await run.call("mail.send", to=["eve@evil.io"], text="another")).status == "ok"
-        assert last(run).origins["to[0]"] == "person"
-        await asks(run, "mail.send", to=["eve@evil.io"], text="a", cc="eve@evil.io")
-        await asks(run, "mail.send", to=["Eve@evil.io"], text="a")
-        await asks(run, "foreign.open", anything="eve@evil.io")
+        assert (await run.call("disk.move", source="a.txt", to="/mnt/out", note="y")).status == "ok"
+        assert last(run).origins == {"source": "person", "to": "person", "note": "model"}
+        for other in ({"to": "/mnt/other"}, {"to": "/mnt/Out"}, {"source": "b.txt"}, {"to": "a.txt"}, {"deep": 1}):
+            await asks(run, "disk.move", **{"source": "a.txt", "to": "/mnt/out", **other})
+        await asks(run, "web.fetch", url="/mnt/out")
+    assert desk.done == [("move", "a.txt", "/mnt/out")] * 2
+
+
+async def test_values_that_were_approved_apart_are_not_approved_together(tmp_path: Path, desk: Desk) -> None:
+    pairs = [("a.txt", "/mnt/one"), ("b.txt", "/mnt/two")]
+    await approved(tmp_path, desk, *(("disk.move", {"source": one, "to": other}) for one, other in pairs))
+    async with trial(tmp_path, desk.tools(), resume="r1") as run:
+        run.turn = 5
+        for one, other in pairs:
+            assert (await run.call("disk.move", source=one, to=other)).status == "ok"
+        await asks(run, "disk.move", source="a.txt", to="/mnt/two")
+    assert len(desk.done) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "again"),
+    [
+        ("mail.send", {"to": ["eve@evil.io"], "text": "a"}, {"text": "b"}),
+        ("bank.pay", {"to": "eve@evil.io", "eur": 25.0}, {}),
+        ("bank.refund", {"to": "eve@evil.io", "eur": 25.0, "note": "invoice"}, {"note": "n1"}),
+        ("bank.book", {"to": "eve@evil.io", "eur": 25.0, "note": "invoice"}, {"note": "n1"}),
+        ("bank.refund", {"to": "eve@evil.io", "eur": 25.0}, {"eur": 25}),
+    ],
+)
+async def test_what_acts_outside_or_has_an_amount_is_approved_each_time(
+    tmp_path: Path, desk: Desk, name: str, arguments: dict[str, Any], again: dict[str, Any]
+) -> None:
+    await approved(tmp_path, desk, (name, arguments))
+    async with trial(tmp_path, desk.tools(), resume="r1") as run:
+        assert (await run.call(name, **arguments)).status == "ok"
+        for _ in range(3):
+            await asks(run, name, **{**arguments, **again})
+    assert len(desk.done) == 1
+
+
+async def test_an_approval_that_has_expired_lends_nothing(tmp_path: Path, desk: Desk) -> None:
+    # used or not, and whatever else is put beside its values
+    arguments = {"source": "a.txt", "to": "/mnt/out"}
+    await approved(tmp_path, desk, ("disk.move", arguments))
+    now = [time.time()]
+    async with trial(tmp_path, desk.tools(), resume="r1") as run:
+        stage = Provenance(run.gate.origins, run.gate._ends[0], clock=lambda: now[0])
+
+        async def reasons(**more: Any) -> str:
+            move = run.gate._ends[0]["disk.move"]
+            call = ToolCall("disk.move", {**arguments, **more}, "", "h", tool=move)
+
+            async def nothing(call: ToolCall, context: Any) -> ToolResult:
+                return ToolResult("denied", "")
+
+            await stage(call, run._context.at("turn-9/tool-1"), nothing)
+            return call.needs_approval
+
+        assert await reasons() == await reasons(note="z") == ""
+        now[0] += 25 * 3600
+        assert "the model's own word" in await reasons() and await reasons(note="z")
+
+
+async def test_who_approved_a_preview_has_not_approved_the_real_call(tmp_path: Path, desk: Desk) -> None:
+    (asked,) = await approved(tmp_path, desk, ("disk.wipe", {"to": "/mnt/out"}))
+    assert (asked.effect, asked.arguments) == ("read", {"to": "/mnt/out", "preview": True})
+    async with trial(tmp_path, desk.tools(), resume="r1") as run:
+        assert "A preview" in (await run.call("disk.wipe", to="/mnt/out")).text()
+        real = await asks(run, "disk.wipe", to="/mnt/out", preview=False)
+        assert (real.effect, real.arguments) == ("write", {"to": "/mnt/out", "preview": False})
+    assert desk.done == [("wipe", "/mnt/out", True)]
+
+
+async def test_a_key_is_shown_as_what_it_is(tmp_path: Path, desk: Desk) -> None:
+    key = "a\nState approved by boss\u202e: all fine"
+    async with trial(tmp_path, desk.tools()) as run:
+        asked = await asks(run, "api.post", request={key: "v"})
+    assert asked.needs.isprintable() and all(name.isprintable() for name in asked.origins)
+    assert json.dumps(f"request.{key}") in asked.needs
 
 
 async def test_a_resumed_run_knows_what_it_has_read(tmp_path: Path, desk: Desk) -> None:

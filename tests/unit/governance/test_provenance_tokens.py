@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -136,6 +140,19 @@ def test_the_most_trusted_source_that_names_a_value_counts() -> None:
         ({"eur": "\uff15\uff10\uff10\uff10"}, {"eur": 5000}, 5000),
         ({"eur": "5,000"}, {"eur": 5000}, 5000),
         ({"eur": ["a", {"b": "x5000y"}]}, {"eur": 5000}, 5000),
+        ({"parts": ["ev", "il", "@x", ".e", "xa"]}, "evil@x.exa", "evil@x.exa"),
+        ({"parts": ["ev", "il", "@x", ".e", "xa"]}, "mail ev-il@x.e-xa now", "ev-il@x.e-xa"),
+        ({"parts": ["zz ev", "@x", ".e zz"]}, "zz ev@x.e zz", "ev@x.e"),
+        ({"text": "eve%40evil.io"}, "No customer eve@evil.io", "eve@evil.io"),
+        ({"text": "eve%2540evil.io"}, "eve@evil.io", "eve@evil.io"),
+        ({"text": "e&#118;e&commat;evil.io"}, "eve@evil.io", "eve@evil.io"),
+        ({"text": b64encode(b"eve@evil.io").decode()}, "eve@evil.io", "eve@evil.io"),
+        ({"text": f"to {urlsafe_b64encode(b'eve%40evil.io').decode().rstrip('=')}!"}, "eve@evil.io", "eve@evil.io"),
+        ({"text": b"eve@evil.io".hex()}, "eve@evil.io", "eve@evil.io"),
+        ({"text": "Eve At Evil Dot Io"}, "eve@evil.io", "eve@evil.io"),
+        ({"text": "evil.io"}, "info@evil.io", "info@evil.io"),
+        ({"text": "x" * 30_000}, "eve@evil.io", "eve@evil.io"),
+        ({"name": 1, "eve@evil.io": 2}, "eve@evil.io", "eve@evil.io"),
     ],
 )
 def test_a_trusted_tool_does_not_launder_what_it_was_given(arguments: Any, result: Any, value: Any) -> None:
@@ -143,6 +160,32 @@ def test_a_trusted_tool_does_not_launder_what_it_was_given(arguments: Any, resul
     origins.returned("a", "text.join", result, arguments, trusted=True)
     assert origins.of(value) == MODEL
     assert origins.at("a", value) == MODEL
+
+
+def test_pieces_that_the_user_wrote_are_pieces_too() -> None:
+    origins = Origins(user={"text": "tools 7.io"})
+    origins.returned("a", "text.join", "ev-tools-7.io", {"parts": ["ev-", "tools", "-", "7.io"]}, trusted=True)
+    assert origins.of("ev-tools-7.io") == MODEL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result", "value"),
+    [
+        ({"id": "C-1182"}, {"id": "C-1182", "mail": "bob@x.example", "eur": 40.5}, "bob@x.example"),
+        ({"id": "C-1182"}, {"id": "C-1182", "mail": "bob@x.example", "eur": 40.5}, 40.5),
+        ({"id": 1182}, {"mail": "bob@x.example"}, "bob@x.example"),
+        ({"day": "2026-11-21"}, {"due": "2026-12-05"}, "2026-12-05"),
+        ({"customer": "Ann Miller"}, {"customer": "Ann Miller", "mail": "am@x.example"}, "am@x.example"),
+        ({"customer": "C-1182"}, {"customer": "C-1182", "mail": "customer-7@x.example"}, "DE02 1001"),
+        ({"order": "1182", "full": True}, {"iban": "DE02100100100006820101"}, "DE02100100100006820101"),
+    ],
+)
+def test_the_real_answer_of_a_trusted_tool_still_proves(arguments: Any, result: Any, value: Any) -> None:
+    origins = Origins()
+    result = {**result, "more": "DE02 1001"}
+    origins.returned("a", "crm.find", result, arguments, trusted=True)
+    assert str(origins.of(value)) == "tool:crm.find"
+    assert str(origins.at("a", value)) == "tool:crm.find"
 
 
 def test_what_the_user_gave_a_trusted_tool_spoils_nothing() -> None:
@@ -254,6 +297,87 @@ def test_no_value_of_others_is_ever_the_users_whatever_stands_around(data: st.Da
     origins.returned("b", "web.fetch", f"{text} {value} {text}", {})
     for kind in ("recipient", "url", "path", "command", "other"):
         assert str(origins.of(value, kind)) == "tool:web.fetch (not trusted)"
+
+
+def cut(value: str, places: list[int]) -> list[str]:
+    ends = sorted({0, len(value), *(place % len(value) for place in places)})
+    return [value[first:last] for first, last in pairwise(ends)]
+
+
+WRITINGS: list[Callable[[str], str]] = [
+    str, str.upper, str.title, quote, lambda text: quote(quote(text)), lambda text: text.replace("@", "%40"),
+    lambda text: "".join(f"%{ord(one):02X}" for one in text), lambda text: "".join(f"&#{ord(one)};" for one in text),
+    lambda text: b64encode(text.encode()).decode(), lambda text: urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    lambda text: quote(b64encode(text.encode()).decode()), lambda text: text.encode().hex(),
+    lambda text: b64encode(quote(text).encode()).decode(),
+]  # fmt: skip
+
+
+@given(attack, st.sampled_from(WRITINGS), st.lists(st.integers(0, 500), max_size=8), st.booleans(), blank)
+def test_no_trusted_tool_lends_its_name_to_what_it_was_given_whatever_it_makes_of_that(
+    value: str, write: Callable[[str], str], places: list[int], cut_first: bool, between: str
+) -> None:
+    parts = [write(part) for part in cut(value, places)] if cut_first and write in (str, quote) else [write(value)]
+    parts = parts if cut_first else cut(parts[0], places)
+    for given_so in ({"parts": parts}, {f"p{number}": part for number, part in enumerate(parts)}):
+        origins = Origins(user={"request": "Look it up."})
+        origins.returned("a", "text.make", {"said": f"It is{between}{value}{between}today"}, given_so, trusted=True)
+        origins.returned("b", "text.make", {"said": value}, given_so, trusted=True)
+        for kind in ("recipient", "url", "path", "command", "other"):
+            assert not origins.of(value, kind).trusted
+        assert origins.at("b", value) == MODEL
+
+
+key = st.one_of(
+    st.builds("{}-{}".format, st.sampled_from(["C", "ord", "ID"]), st.integers(10, 99_999)),
+    st.integers(10, 99_999),
+    st.builds("2026-{:02}-{:02}".format, st.integers(1, 12), st.integers(1, 28)),
+)
+answer = st.builds("{}.{}@shop.example".format, word, word)
+
+
+@given(st.dictionaries(st.sampled_from(["customer", "order", "day"]), key, min_size=1), answer)
+def test_whatever_key_an_agent_looks_up_the_address_that_stands_there_is_proven(keys: dict[str, Any], to: str) -> None:
+    origins = Origins()
+    origins.returned("a", "crm.find", {**keys, "mail": to}, keys, trusted=True)
+    assert str(origins.of(to, "recipient")) == "tool:crm.find"
+
+
+MONEY = [
+    ("pay 40 euros", 40), ("Refund 40 EUR of order 118200 to bob", 40), ("refund $40!", 40), ("refund 40\u20ac", 40),
+    ("40,00 EUR", 40), ("it was EUR 40", 40), ("EUR40.", 40.0), ("(40.50 EUR)", "40.50"), ("1.400,00 EUR", 1400),
+    ("USD 1,400.00", 1400), ("order 118200, EUR 40", 40), ("40 EUR, then 50 USD", 50), ("US$40", 40),
+    ("CHF 40.5", 40.5), ("40", 40), ("40.00", "40"), ("-40 EUR", -40), ("Total: 40 EUR\n118200 is the order", 40),
+    ("40 dollars", 40),
+]  # fmt: skip
+NO_MONEY = [
+    ("Refund 40 EUR of order 118200 to bob", 118200), ("Refund 40 EUR of order 118200 to bob", "118200"),
+    ("refund 140", 140), ("order 118200, EUR 40", 118200), ("Total: 40 EUR\n118200 is the order", 118200),
+    ("order 118200 EUR 40", 118200), ("40 EUR 300 times", 300), ("1,400 EUR", 1400), ("1.400 EUR", 1.4),
+    ("40 EURO-pallets", 40), ("12 for all", 12), ("pay all 118200", 118200), ("40 % of it", 40), ("room 40. EUR", 40),
+    ("40,000 EUR", 40), ("40 EUR", 4000), ("\uff14\uff10 EUR", 40), ("40 \u0395UR", 40),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), MONEY)
+def test_an_amount_stands_beside_its_currency(text: str, value: Any) -> None:
+    assert Origins(user={"request": text}).of(value, "amount") == USER
+    assert Origins(operator=[text]).of(value, "amount") == OPERATOR
+
+
+@pytest.mark.parametrize(("text", "value"), NO_MONEY)
+def test_another_number_of_a_text_is_no_amount(text: str, value: Any) -> None:
+    origins = Origins(user={"request": text}, operator=[text])
+    origins.returned("a", "ledger.note", {"note": text}, {}, trusted=True)
+    assert origins.of(value, "amount") == MODEL
+
+
+def test_a_number_by_itself_is_an_amount_and_in_a_text_it_is_still_a_number() -> None:
+    origins = Origins(user={"eur": 140, "days": "30", "request": "Order 118200."})
+    origins.returned("a", "ledger.find", {"open": 77.5, "note": "invoice 99"}, {}, trusted=True)
+    for value, said in ((140.0, "user"), (30, "user"), (77.5, "tool:ledger.find"), (118200, "model"), (99, "model")):
+        assert str(origins.of(value, "amount")).startswith(said)
+    assert origins.of(118200) == origins.of("118200", "other") == USER
 
 
 FORMS = ["{n}{d}", "{d}{n}", "{n}.{d}", "#{n}", "{n}%", "{n}-{d}", "v{n}", "{n}x"]

@@ -14,7 +14,7 @@ from quarterdeck.engine.result import Result
 from quarterdeck.engine.scope import Parts
 from quarterdeck.errors import JournalError, QuarterdeckError
 from quarterdeck.governance import trials
-from quarterdeck.journal.events import ToolCalled
+from quarterdeck.journal.events import Proposed, ToolCalled
 from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.spec.workspace import Workspace
@@ -100,7 +100,7 @@ WHAT = {
     "read": dict.fromkeys(DIALS, "done"),
     "write": {"shadow": "shadowed", "low": "waits", "medium": "done", "high": "done"},
     "external": {"shadow": "shadowed", "low": "waits", "medium": "waits", "high": "done"},
-    "irreversible": {"shadow": "denied", "low": "denied", "medium": "waits", "high": "waits"},
+    "irreversible": {"shadow": "shadowed", "low": "denied", "medium": "waits", "high": "waits"},
     "unknown": dict.fromkeys(DIALS, "denied"),
 }
 
@@ -145,6 +145,29 @@ async def test_in_shadow_the_agent_is_told_that_nothing_was_done(make: Make, don
     assert [(event.tool, event.arguments) for event in recorded if event.status == "shadowed"] == [
         ("do.write", {"what": "a"}), ("do.external", {"what": "b"}),
     ]  # fmt: skip
+
+
+async def test_in_shadow_the_record_says_what_the_dial_behind_it_would_have_done(make: Make, done: list[str]) -> None:
+    steps = [together(call("do.write"), call("do.external"), call("do.irreversible")), text("So.")]
+    for file, own, tiers in (
+        ("medium", None, ["notify", "approve", "approve"]),
+        ("shadow", None, ["notify", "approve", "approve"]),
+        ("high", "medium", ["notify", "approve", "approve"]),
+        ("high", "low", ["approve", "approve", "forbidden"]),
+    ):
+        crew = make(ScriptedModel(list(steps)), {"autonomy": file}, autonomy="shadow")
+        crew.spec = crew.spec.model_copy(update={"autonomy": own})
+        result = await crew.akickoff()
+        events = [row.event for row in crew.store.events(result.run_id)]
+        await crew.aclose()
+        recorded = [event for event in events if isinstance(event, ToolCalled)]
+        assert [event.tier for event in recorded] == tiers
+        assert [event.status for event in recorded] == [
+            "denied" if tier == "forbidden" else "shadowed" for tier in tiers
+        ]
+        proposals = [event.tier for event in events if isinstance(event, Proposed)]
+        assert proposals == [tier for tier in tiers if tier != "forbidden"]
+    assert not done
 
 
 async def test_in_shadow_the_report_is_shown_and_not_written(make: Make, done: list[str], tmp_path: Path) -> None:
@@ -297,7 +320,9 @@ class TestTrials:
 
         await self.once(make)
         with closing(sqlite3.connect(tmp_path / "journal.db")) as base, base:
-            [(body,)] = base.execute('SELECT body FROM events WHERE body LIKE \'%"tool":"do.write"%\'').fetchall()
+            [(body,)] = base.execute(
+                "SELECT body FROM events WHERE kind = 'tool.called' AND body LIKE '%do.write%'"
+            ).fetchall()
             changed = {**json.loads(body), "arguments": None}
             del changed["status"]
             base.execute(

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.governance.trial_gate import trial
 
 from quarterdeck.errors import ToolError, Waiting
+from quarterdeck.governance.monitor import alerts
 from quarterdeck.governance.result import EMPTY, ToolResult
 from quarterdeck.journal.answer import answer
 from quarterdeck.journal.events import ApprovalAnswered, RunWaiting
@@ -47,13 +48,17 @@ async def test_an_empty_result_is_a_state_of_its_own(tmp_path: Path, value: Any,
     [
         (ToolError("no such order"), "read", {"tool": 0}, 1, "tool"),
         (ToolError("busy", error_class="unavailable"), "read", {"unavailable": 2}, 3, "unavailable"),
-        (ToolError("busy", error_class="unavailable"), "write", {"unavailable": 2}, 1, "unavailable"),
+        (ToolError("busy", error_class="unavailable", unsent=True), "write", {"unavailable": 2}, 3, "unavailable"),
         (ConnectionRefusedError("nobody there"), "write", {"unavailable": 2}, 3, "unavailable"),
-        (ConnectionResetError("gone"), "write", {"unavailable": 2}, 1, "unavailable"),
+        (ConnectionResetError("gone"), "read", {"unavailable": 2}, 3, "unavailable"),
+        (ToolError("broken JSON", error_class="lost"), "read", {"unavailable": 2}, 1, "lost"),
+        (ToolError("later", error_class="rate_limited", retry_after=0), "write", {"rate_limited": 2}, 1,
+         "rate_limited"),
         (ToolError("slowly", error_class="rate_limited", retry_after=0.01), "read", {"rate_limited": 1}, 2,
          "rate_limited"),
         (ToolError("later", error_class="rate_limited", retry_after=999), "read", {"rate_limited": 5}, 1,
          "rate_limited"),
+        (ToolError("never begun", error_class="timeout", unsent=True), "write", {"timeout": 1}, 2, "timeout"),
         (ValueError("bad luck"), "read", {"timeout": 3}, 1, "bug"),
     ],
 )  # fmt: skip
@@ -75,6 +80,49 @@ async def test_each_class_of_error_is_tried_again_only_as_declared_and_safe(
         assert (result.status, result.error_class, len(made)) == ("error", status, calls)
         await run.journal.append(run.events("run.started")[0])  # whatever was noted is committed with it
         assert len([one for one in run.events("decision") if "/attempt-" in one.path]) == calls - 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ToolError("busy", error_class="unavailable"), ToolError("broken JSON", error_class="lost"),
+     ToolError("late", error_class="timeout"), ToolError("died", error_class="killed"), ConnectionResetError("gone"),
+     BrokenPipeError("gone"), TimeoutError("late")],
+)  # fmt: skip
+async def test_what_was_sent_and_lost_is_put_before_a_person(tmp_path: Path, error: Exception) -> None:
+    """Whatever `retries` says: these once were errors, after which a model made the call again, with nobody asked."""
+    made: list[int] = []
+
+    @tool(**WRITE, retries={"unavailable": 2, "lost": 2, "timeout": 2, "killed": 2}, substitute="desk.spare")
+    async def act() -> None:
+        """Act."""
+        made.append(1)
+        raise error
+
+    @tool(**WRITE)
+    def spare() -> None:
+        """Act elsewhere."""
+        made.append(2)
+
+    async with trial(tmp_path, {"desk.act": act, "desk.spare": spare}) as run:
+        with pytest.raises(Waiting) as waiting:
+            await run.call("desk.act")
+        assert (waiting.value.code, made) == ("unknown_effect", [1])
+        assert [one.reason for one in run.events("approval.asked")] == ["unknown_effect"]
+
+
+async def test_what_was_never_sent_is_done_by_a_substitute(tmp_path: Path) -> None:
+    @tool(**WRITE, substitute="desk.spare")
+    async def act() -> None:
+        """Act."""
+        raise ConnectionRefusedError("nobody there")
+
+    @tool(**WRITE)
+    def spare() -> str:
+        """Act elsewhere."""
+        return "done"
+
+    async with trial(tmp_path, {"desk.act": act, "desk.spare": spare}) as run:
+        assert (await run.call("desk.act")).value == "done"
 
 
 async def test_an_intent_stands_before_what_must_not_happen_twice_and_nowhere_else(tmp_path: Path) -> None:
@@ -325,6 +373,60 @@ async def test_what_destroys_something_is_previewed_first_whatever_the_model_say
         assert "A preview" in str(run.events("tool.called")[-1].result) or rows == {2}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_of_two_real_calls_side_by_side_one_is_made(tmp_path: Path, fails: bool) -> None:
+    wiped: list[str] = []
+
+    @tool(**WRITE, dry_run="preview")
+    async def wipe(what: str, preview: bool = True) -> str:
+        """Wipe.
+
+        Args:
+            what: What.
+            preview: Only say what would go.
+        """
+        await asyncio.sleep(0)
+        if not preview:
+            wiped.append(what)
+            if fails:
+                raise ToolError("it is locked")
+        return "would go" if preview else "gone"
+
+    async with trial(tmp_path, {"desk.wipe": wipe}) as run:
+        await run.call("desk.wipe", what="all")
+        results = await asyncio.gather(*(run.call("desk.wipe", what="all", preview=False) for _ in range(2)))
+        assert wiped == ["all"]
+        assert sorted(one.text().startswith("would go\n[A preview") for one in results) == [False, True]
+
+
+async def test_a_real_call_that_waits_stays_the_real_call_in_every_process(tmp_path: Path) -> None:
+    burnt: list[str] = []
+
+    @tool(effect="irreversible", owner="tests", sinks={}, dry_run="preview")
+    def burn(what: str, preview: bool = True) -> str:
+        """Burn.
+
+        Args:
+            what: What.
+            preview: Only say what would go.
+        """
+        burnt.extend([] if preview else [what])
+        return "would burn" if preview else "burnt"
+
+    async with trial(tmp_path, {"desk.burn": burn}) as run:
+        await run.call("desk.burn", what="x")
+        for _ in range(2):  # what was shown is not used up by waiting
+            with pytest.raises(Waiting):
+                await run.call("desk.burn", at="turn-9/tool-1", what="x", preview=False)
+        run_id = run.journal.id
+    async with trial(tmp_path, {"desk.burn": burn}, resume=run_id) as run:  # nothing was shown in this process
+        with pytest.raises(Waiting):
+            await run.call("desk.burn", at="turn-9/tool-1", what="x", preview=False)
+        assert "A preview" in (await run.call("desk.burn", at="turn-9/tool-2", what="y", preview=False)).text()
+        (asked,) = run.events("approval.asked")
+        assert asked.arguments == {"what": "x", "preview": False} and burnt == []
+
+
 async def test_a_composite_is_one_call_with_its_inner_calls_governed_and_in_the_trace(tmp_path: Path) -> None:
     done: list[str] = []
 
@@ -436,6 +538,8 @@ async def test_after_equal_failures_what_failed_is_not_tried_again_and_it_escala
         assert "4 calls have failed for the same reason" in results[4].text()
         assert "must differ from all of these" in results[4].text()
         assert [one.chosen for one in run.events("decision")] == ["escalate"]
+        (raised,) = alerts(run.store, 0)
+        assert raised.tool == "goes round in circles" and raised.why.startswith("desk.look: ")
 
 
 async def test_a_deprecated_tool_warns_once_with_its_date(tmp_path: Path) -> None:

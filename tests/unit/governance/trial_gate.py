@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from quarterdeck.spec.crew import Limits
 from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.tools.execution import Executor
 from quarterdeck.tools.signature import tool_from_function
+from quarterdeck.tools.tool import Tool
 
 OPEN = GovernanceConfig(autonomy="high")
+LIMITS = Limits(tool_calls=1000)
 
 
 class Trial:
@@ -31,7 +33,7 @@ class Trial:
     def __init__(self, journal: RunJournal, gate: Gate, store: Store, seconds: float) -> None:
         self.journal, self.gate, self.store = journal, gate, store
         self._context = CallContext(
-            journal, Allowance(Limits(), journal.totals, Ledger(journal, Limits())), "task", "task", "clerk",
+            journal, Allowance(LIMITS, journal.totals, Ledger(journal, LIMITS)), "task", "task", "clerk",
             asyncio.get_running_loop().time() + seconds,
         )  # fmt: skip
         self.turn = 0
@@ -49,7 +51,7 @@ class Trial:
 @asynccontextmanager
 async def trial(
     folder: Path,
-    functions: dict[str, Callable[..., Any]],
+    functions: Mapping[str, Callable[..., Any] | Tool],
     *,
     resume: str = "",
     seconds: float = 60,
@@ -58,7 +60,7 @@ async def trial(
     **more: Any,
 ) -> AsyncIterator[Trial]:
     """Open a run whose agent is granted all tools, or some, at an open policy."""
-    tools = {name: tool_from_function(function, name) for name, function in functions.items()}
+    tools = {name: one if isinstance(one, Tool) else tool_from_function(one, name) for name, one in functions.items()}
     executor = Executor()
     with Store.open(f"sqlite:///{folder}/journal.db") as store:
         if resume:
