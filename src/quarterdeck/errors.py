@@ -95,8 +95,9 @@ class ToolError(QuarterdeckError):
 
     Args:
         message: What went wrong, for the agent.
-        error_class: What kind of failure: `tool` (it will fail again), `unavailable`, `rate_limited`, `timeout`.
-        unsent: Nothing had left this machine when it failed, so that it is safe to try again.
+        error_class: What kind of failure: `tool` (it will fail again), `unavailable`, `rate_limited`, `timeout`,
+            `lost` (it was sent, and no answer could be read).
+        unsent: Nothing was done when it failed, as nothing had left this machine; it is safe to try again.
         retry_after: Seconds after which the other side wants to be asked again, where it said so.
     """
 

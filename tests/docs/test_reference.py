@@ -59,6 +59,8 @@ KEYS = [
     ("governance.md", "Keys of a tool", governance.ToolClass),
     ("governance.md", "Rule keys", governance.PolicyRule),
     ("governance.md", "Trial keys", governance.TrialSpec),
+    ("audit.md", "Monitor keys", governance.MonitorSpec),
+    ("audit.md", "Audit keys", governance.AuditSpec),
     ("budgets.md", "Budget keys", limits.BudgetSpec),
     ("files.md", "Root keys", governance.RootSpec),
     ("mcp.md", "Servers file keys", mcp.McpConfig),

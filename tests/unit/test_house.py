@@ -23,6 +23,7 @@ ASKS_A_PROVIDER = {
     "models/stages.py",  # Answer: the end of the port
     "cli/models.py",  # `models test`: there is no run to which the call belongs
     "memory/embedder.py",  # a hosted embedding outside of a run, such as `memory search`; within one it is the port
+    "memory/rerank.py",  # a hosted reranker, likewise
     "testing/cassette.py",  # a provider that records another one
 }
 EXECUTES_A_TOOL = {
@@ -33,8 +34,10 @@ EXECUTES_A_TOOL = {
     "evaluation/checks.py",  # guardrails of cases, likewise
     "governance/undo.py",  # the undo of a tool, which is no call of it, likewise
 }
-CALLS_A_FUNCTION = {"tools/execution.py", "tools/worker.py"}
+CALLS_A_FUNCTION = {"tools/execution.py"}
 """Where a tool's own function is called."""
+FINDS_A_FUNCTION = {"tools/worker.py"}
+"""Where it is found again, in the other process, to be called there."""
 
 
 @cache
@@ -124,6 +127,7 @@ def test_only_the_port_asks_a_model() -> None:
 def test_only_the_gate_executes_a_tool() -> None:
     assert where(lambda call: method(call, "execute", of="executor")) == EXECUTES_A_TOOL
     assert where(lambda call: method(call, "function", of="tool")) == CALLS_A_FUNCTION
+    assert where(lambda call: isinstance(call.func, ast.Name) and call.func.id == "function_at") == FINDS_A_FUNCTION
 
 
 def test_nothing_is_evaluated_or_unpickled() -> None:

@@ -68,6 +68,8 @@ def examine(workspace: Workspace, database: str | None) -> Iterator[Finding]:
         lambda: _database(workspace, database),
         lambda: _models(workspace),
         _embedder,
+        lambda: _names(workspace),
+        _sandbox,
         _versions,
         lambda: _network(workspace),
         _telemetry,
@@ -209,6 +211,42 @@ def _embedder() -> Iterator[Finding]:
     else:
         what = f"memory: weights of the embedder missing ({size(known.bytes)}); it searches by words alone"
         yield Finding("info", what, "quarterdeck models pull embedder --yes")
+
+
+def _names(workspace: Workspace) -> Iterator[Finding]:
+    """Say whether what is to be redacted can be found; nothing where forms tell it all."""
+    from quarterdeck.models.personal import by_reading, missing
+    from quarterdeck.spec.load import load_governance
+
+    wanted = load_governance(workspace).redact.pii
+    if lacking := missing(wanted):
+        what, _, fix = lacking.partition(" Get it with: ")
+        yield Finding("fail", f"redact.pii: {what}", fix)
+    elif kinds := by_reading(wanted):
+        yield Finding("ok", f"redact.pii: the model that finds {' and '.join(kinds)} is here")
+
+
+def cannot_redact(workspace: Workspace) -> list[str]:
+    """Return what this machine lacks to redact as declared, for `validate` to warn of."""
+    try:
+        return [f"config/governance.yaml: {one.what} {one.fix}" for one in _names(workspace) if one.level == "fail"]
+    except QuarterdeckError:  # a wrong file is told by others
+        return []
+
+
+def _sandbox() -> Iterator[Finding]:
+    import subprocess
+
+    from quarterdeck.tools.sandbox import INSTALL, bubblewrap
+
+    if not (program := bubblewrap()):
+        yield Finding("info", "sandbox: no bubblewrap, so python.run and shell.run are refused", INSTALL)
+        return
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
+        yield Finding("ok", f"sandbox: {said.strip()[:100]} ({program})")
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("warn", f"sandbox: {program} cannot be run ({type(error).__name__})", INSTALL)
 
 
 def _keys(listings: list[ModelListing]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quarterdeck.memory.erasure import Receipt
     from quarterdeck.memory.face import Memory
     from quarterdeck.memory.item import Item, Recalled, Scope
+    from quarterdeck.spec.workspace import Workspace
 
 app = options.make_app("See, correct and delete what crews remember. A scope is matched exactly; see stats for those.")
 
@@ -26,7 +27,11 @@ Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="The agent's
 User = Annotated[str, typer.Option("--user", metavar="NAME", help="About whom; without it, those about nobody.")]
 Agree = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 MAX_EDIT_BYTES = 1_000_000
+_SINGULAR = {"memories": "memory", "vectors": "vector", "episodes": "episode", "replies": "reply"}
 PROFILE = "standard"
+"""Where no crew says which."""
+MAX_CREWS = 100
+"""Files that are read to find the profile of a workspace."""
 
 
 @app.command("search")
@@ -52,10 +57,10 @@ def search(
         if memory.without_meaning:
             print(memory.without_meaning, file=sys.stderr)
     for one in found:
-        screen.line(f"{one.item.id}  {one.score:.2f}  {one.item.kind}  {_line(one.item.text)}")
-        screen.line(f"    {one.why}; from {one.item.source or 'no source'}")
+        screen.line(f"{one.item.id}  {one.score:.2f}  {_line(one.item.kind)}  {_line(one.item.text)}")
+        screen.line(f"    {one.why}; from {_line(one.item.source) or 'no source'}, {_line(one.item.origin)}")
     if not found:
-        screen.line("Nothing in this scope fits.")
+        screen.line("Nothing fits in this scope.")
 
 
 @app.command("show")
@@ -78,7 +83,7 @@ def show(
         screen.data({**_object(item), "history": [_object(one) for one in versions]})
         return
     for label, text in _lines(item):
-        screen.line(f"{label:<11}{text}")
+        screen.line(f"{label:<11}{_line(text, 0)}")
     for one in versions:
         if one.id != item.id:
             screen.line(f"{'Also':<11}{_when(one.created_at)}  {one.id}  {_line(one.text)}")
@@ -123,7 +128,7 @@ def delete(
     json: options.Json = False,
     database: options.Database = None,
 ) -> None:
-    """Delete a memory; with --user and without an ID, everything that any crew remembers about that user.
+    """Delete a memory with its earlier versions, or an episode; with --user alone, all that is known of that user.
 
     The receipt says what was removed, how that was proved, and what only a person can remove.
     """
@@ -137,8 +142,7 @@ def delete(
     screen = Screen()
     with _open(database, tenant, crew, agent, user) as memory:
         if memory_id:
-            what = f"memory {memory_id}: {_line(memory.get(memory_id).text)}"
-            _agree(f"Delete {what}?", yes=yes)
+            _agree(f"Delete {_named(memory, memory_id)}", yes=yes)
             receipt = memory.forget(memory_id)
         else:
             _agree(f"Delete everything that is remembered about {_line(user)}, in all crews?", yes=yes)
@@ -217,21 +221,28 @@ def rebuild(json: options.Json = False, database: options.Database = None) -> No
 
 
 @app.command("stats")
-def stats(tenant: Tenant = "", json: options.Json = False, database: options.Database = None) -> None:
-    """Count what is remembered: items and characters by scope and kind, and the state of the index."""
+def stats(
+    tenant: Tenant = "",
+    everything: Annotated[bool, typer.Option("--all", help="All tenants, and the index that they share.")] = False,
+    json: options.Json = False,
+    database: options.Database = None,
+) -> None:
+    """Count what is remembered, by scope and kind; without a tenant by all, with the state of the index."""
     from quarterdeck.cli.screen import Screen
 
     screen = Screen()
     with _open(database, tenant) as memory:
-        told = memory.stats()
+        told = memory.stats(everything=everything)
     if json:
         screen.data(told)
         return
     scopes = told.pop("scopes", [])
     screen.columns((name.replace("_", " "), _figure(value) or "-") for name, value in told.items())
     for one in scopes:
-        where = " ".join(f"{name}={one[name]}" for name in ("crew", "agent", "user") if one[name]) or "(no crew)"
-        screen.line(f"{where}  {one['kind']}  {one['items']:,} items  {one['characters']:,} characters")
+        names = ("crew", "agent", "user") if "tenant" in told else ("tenant", "crew", "agent", "user")
+        where = " ".join(f"{name}={one[name]}" for name in names if one[name]) or "(no crew)"
+        size = f"{one['items']:,} {'item' if one['items'] == 1 else 'items'}"
+        screen.line(f"{where}  {one['kind']}  {size}  {one['characters']:,} characters")
 
 
 def _open(database: str | None, tenant: str = "", crew: str = "", agent: str = "", user: str = "") -> Memory:
@@ -239,14 +250,51 @@ def _open(database: str | None, tenant: str = "", crew: str = "", agent: str = "
     import os
 
     from quarterdeck.memory.face import Memory
+    from quarterdeck.spec.workspace import Workspace
 
+    workspace = Workspace.find()
     try:
         return Memory(
-            database_url=database, tenant=tenant or os.environ.get("QUARTERDECK_TENANT", ""), crew=crew, agent=agent,
-            user=user, profile=PROFILE,
+            workspace=workspace, database_url=database, tenant=tenant or os.environ.get("QUARTERDECK_TENANT", ""),
+            crew=crew, agent=agent, user=user, profile=_profile(workspace, crew),
         )  # fmt: skip
     except ValueError as error:
         raise InputError(f"{error}. Nothing was done.") from None
+
+
+def _profile(workspace: Workspace, crew: str) -> str:
+    """Return the profile of a crew; without one, of all the workspace's crews where they agree; else `standard`.
+
+    A file that is wrong is passed over: what is remembered can be seen and deleted all the same.
+    """
+    from quarterdeck.errors import SpecError
+    from quarterdeck.spec.load import load_memory
+    from quarterdeck.spec.text import read_document
+
+    known = crew in workspace.crew_names()
+    found = set()
+    for path in [workspace.crew_path(crew)] if known else workspace.own_crews()[:MAX_CREWS]:
+        try:
+            data = read_document(path, workspace.shown(path)).data
+            name = data.get("memory") if isinstance(data, dict) else None
+            if isinstance(name, str) and load_memory(name, workspace).longterm is not None:
+                found.add(name)
+        except (InputError, SpecError):
+            continue
+    return found.pop() if len(found) == 1 else PROFILE
+
+
+def _named(memory: Memory, memory_id: str) -> str:
+    """Return what would be deleted, as the end of a question.
+
+    Raises:
+        InputError: There is no such memory or episode in this scope.
+    """
+    from quarterdeck.memory.inventory import find_episode
+
+    goal = find_episode(memory.store, memory.scope, memory_id)
+    what = f"episode {memory_id}: {_line(goal)}" if goal else f"memory {memory_id}: {_line(memory.get(memory_id).text)}"
+    return what.rstrip(".") + "?"
 
 
 def _agree(question: str, *, yes: bool) -> None:
@@ -285,7 +333,8 @@ def _show_receipt(receipt: Receipt, screen: Screen, *, json: bool) -> None:
     if json:
         screen.data(receipt.as_dict())
         return
-    removed = ", ".join(f"{count:,} {name}" for name, count in receipt.removed.items() if count)
+    counts = [(name, count) for name, count in receipt.removed.items() if count]
+    removed = ", ".join(f"{count:,} {_SINGULAR.get(name, name) if count == 1 else name}" for name, count in counts)
     screen.line(f"Removed: {removed or 'nothing, for there was nothing'}.")
     if receipt.proof:
         screen.line(f"Proof: {receipt.proof}.")
@@ -334,7 +383,7 @@ def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _line(text: str) -> str:
+def _line(text: str, width: int = 100) -> str:
     from quarterdeck.cli.text import one_line
 
-    return one_line(text, 100)
+    return one_line(text, width)

@@ -162,6 +162,8 @@ def _price(listing: ModelListing) -> str:
         return "price unknown"
     if price.free:
         return "free"
+    if price.request:
+        return f"${float(price.request):g} a request"
     return f"${float(price.input) * 1e6:g} in, ${float(price.output) * 1e6:g} out per million tokens"
 
 

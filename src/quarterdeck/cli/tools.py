@@ -24,11 +24,15 @@ MAX_SHOWN = 5
 
 @app.command("list")
 def list_tools(json: options.Json = False) -> None:
-    """List the tools: effect, tier at the present dial, sinks, owner. No code of the workspace is run."""
+    """List the tools: effect, tier at the present dial, sinks, owner, and the server or service they come from.
+
+    No code of the workspace is run, and no server is started.
+    """
     from quarterdeck.cli.screen import Screen
 
     screen = Screen()
-    config, tools = _read()
+    config, tools, left_out = _read()
+    _tell(left_out)
     if json:
         screen.data([_as_object(tool, config) for tool in tools.values()])
         return
@@ -40,10 +44,11 @@ def list_tools(json: options.Json = False) -> None:
 def show_tool(name: Name, json: options.Json = False) -> None:
     """Show one tool: what is declared of it, where, and what becomes of its calls."""
     from quarterdeck.cli.screen import Screen
+    from quarterdeck.governance.lint import FILE
 
     screen = Screen()
-    config, tools = _read()
-    tool = _find(name, tools)
+    config, tools, left_out = _read()
+    tool = _find(name, tools, left_out)
     facts = _as_object(tool, config)
     if json:
         screen.data(facts)
@@ -54,6 +59,8 @@ def show_tool(name: Name, json: options.Json = False) -> None:
         ("sinks", _sinks(tool)),
         ("owner", facts["owner"] or "nobody has said"),
         ("version", facts["version"]),
+        *([] if tool.origin == FILE else [("from", tool.origin)]),
+        ("runs in", facts["runs_in"]),
         ("declared", f"{tool.declared.file}:{tool.declared.line}"),
     ])  # fmt: skip
     for problem in _problems(tool):
@@ -62,7 +69,10 @@ def show_tool(name: Name, json: options.Json = False) -> None:
 
 @app.command("check")
 def check_tools(json: options.Json = False) -> None:
-    """Find what the workspace's own tools leave open. Exit codes: 0 all fine, 2 there are problems."""
+    """Find what the workspace's own tools leave open. Exit codes: 0 all fine, 2 there are problems.
+
+    Warnings are what tools of servers leave open, and what descriptions could say better.
+    """
     from quarterdeck.cli.screen import Screen
     from quarterdeck.cli.text import count
     from quarterdeck.governance import lint
@@ -70,20 +80,30 @@ def check_tools(json: options.Json = False) -> None:
     from quarterdeck.tools.loading import check_file, tool_files, tool_names
 
     screen = Screen()
-    _, tools = _read()
+    _, tools, left_out = _read()
+    _tell(left_out)
     workspace = Workspace.find()
     own = tool_files([workspace.root / "tools"])
     names = tool_names(own)
     problems = sorted(
         {*lint.check_tools(tools, names), *(problem for file in own for problem in check_file(file, workspace.root))}
     )
+    wrong = {problem.file for problem in problems}
+    others = [name for name, tool in tools.items() if tool.origin != lint.FILE]
+    warned = [*lint.check_tools(tools, others)]
+    warned += [problem for problem in lint.advise(tools, names) if problem.file not in wrong]
+    checked = len(names) + len(others)
     if json:
-        screen.data({"problems": [str(problem) for problem in problems], "checked": {"tools": len(names)}})
-    elif problems:
+        told = {"problems": [str(problem) for problem in problems], "warnings": [str(problem) for problem in warned]}
+        screen.data({**told, "checked": {"tools": checked}})
+        raise typer.Exit(INVALID if problems else 0)
+    for problem in warned:
+        screen.line(f"warning: {problem}")
+    if problems:
         for problem in problems:
             screen.line(str(problem))
     else:
-        screen.line(f"{count(len(names), 'tool')}: all fine.")
+        screen.line(f"{count(checked, 'tool')}: all fine.")
     raise typer.Exit(INVALID if problems else 0)
 
 
@@ -95,7 +115,8 @@ def list_trials(json: options.Json = False, database: options.Database = None) -
     from quarterdeck.governance.trials import agreed, key_of
 
     screen = Screen()
-    config, tools = _read()
+    config, tools, left_out = _read()
+    _tell(left_out)
     wanted = config.trial.verified_calls
     keys = {key_of(name, tool.manifest.version): tool for name, tool in tools.items() if _acts(tool)}
     with open_store(database) as store:
@@ -129,8 +150,8 @@ def agree_to(
     from quarterdeck.governance import trials
 
     screen = Screen()
-    config, tools = _read()
-    tool = _find(name, tools)
+    config, tools, left_out = _read()
+    tool = _find(name, tools, left_out)
     key = trials.key_of(tool.name, tool.manifest.version)
     if not _acts(tool):
         raise InputError(f"{key} only reads, so there is nothing to agree to.")
@@ -155,11 +176,12 @@ def agree_to(
     )
 
 
-def _read() -> tuple[GovernanceConfig, dict[str, Listed]]:
-    """Return the operator's file, its dial where it stands for this process, and the tools."""
+def _read() -> tuple[GovernanceConfig, dict[str, Listed], list[str]]:
+    """Return the operator's file, its dial where it stands for this process, the tools, and what is left out."""
     import os
 
     from quarterdeck.governance.dial import dial_of
+    from quarterdeck.governance.foreign import foreign
     from quarterdeck.governance.lint import listed
     from quarterdeck.spec.load import load_governance
     from quarterdeck.spec.workspace import Workspace
@@ -167,13 +189,22 @@ def _read() -> tuple[GovernanceConfig, dict[str, Listed]]:
     workspace = Workspace.find()
     config = load_governance(workspace)
     config = config.model_copy(update={"autonomy": dial_of(config, os.environ)})
-    return config, listed(workspace, config)
+    others, left_out = foreign(workspace, config)
+    return config, listed(workspace, config) | others, left_out
 
 
-def _find(name: str, tools: dict[str, Listed]) -> Listed:
+def _tell(left_out: list[str]) -> None:
+    import sys
+
+    for line in left_out:
+        print(line, file=sys.stderr)
+
+
+def _find(name: str, tools: dict[str, Listed], left_out: list[str]) -> Listed:
     from quarterdeck.spec.problem import did_you_mean
 
     if name not in tools:
+        _tell(left_out)
         raise InputError(f'No tool "{name[:128]}"{did_you_mean(name, tools) or "; see: quarterdeck tools list"}')
     return tools[name]
 
@@ -183,8 +214,11 @@ def _acts(tool: Listed) -> bool:
 
 
 def _row(tool: Listed, config: GovernanceConfig) -> tuple[str, ...]:
+    from quarterdeck.governance.lint import FILE
+
     facts = _as_object(tool, config)
-    return tool.name, facts["effect"] or "?", facts["tier"], _sinks(tool), facts["owner"] or "?"
+    origin = "" if tool.origin == FILE else tool.origin
+    return tool.name, facts["effect"] or "?", facts["tier"], _sinks(tool), facts["owner"] or "?", origin
 
 
 def _sinks(tool: Listed) -> str:
@@ -208,8 +242,8 @@ def _as_object(tool: Listed, config: GovernanceConfig) -> dict[str, Any]:
     return {
         "tool": tool.name, "effect": tool.manifest.effect, "tier": "shadow" if shadowed else verdict.tier,
         "decided_by": verdict.rule, "sinks": tool.manifest.sinks, "owner": tool.manifest.owner,
-        "version": tool.manifest.version, "file": tool.declared.file, "line": tool.declared.line,
-        "open": list(tool.open),
+        "version": tool.manifest.version, "file": tool.declared.file, "line": tool.declared.line, "from": tool.origin,
+        "runs_in": tool.declared.place(tool.manifest.isolated), "open": list(tool.open),
     }  # fmt: skip
 
 

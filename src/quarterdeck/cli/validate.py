@@ -41,12 +41,12 @@ def validate(
     problems, checked = _check(workspace, crews or [], strict=strict)
     screen = Screen()
     if json:
-        warnings = _deprecated(crews or [], workspace)
+        warnings = _warnings(crews or [], workspace)
         screen.data(
             {"problems": [_as_object(problem) for problem in problems], "warnings": warnings, "checked": checked}
         )
     else:
-        for warning in _deprecated(crews or [], workspace):
+        for warning in _warnings(crews or [], workspace):
             screen.line(f"warning: {warning}")
         _show(problems, checked, screen)
     raise typer.Exit(INVALID if problems else 0)
@@ -92,22 +92,76 @@ def _open_tools(crews: Iterable[Path], workspace: Workspace) -> set[Problem]:
         return set()
 
 
-def _deprecated(crews: list[str], workspace: Workspace) -> list[str]:
-    """Return a line for each deprecated tool that a crew's agents are granted: with its date, and no problem yet."""
+def _warnings(crews: list[str], workspace: Workspace) -> list[str]:
+    """Return what is no problem yet: tools that will go or say too little, and models that judge their own work."""
+    from quarterdeck.cli.doctor import cannot_redact
     from quarterdeck.governance.lint import granted
-    from quarterdeck.spec.load import load_crew
+    from quarterdeck.spec.judges import same_models
+    from quarterdeck.spec.load import load_crew, load_models
     from quarterdeck.tools.loading import deprecated_tools
 
     said = deprecated_tools(workspace.tool_files())
-    paths = [workspace.crew_path(crew) for crew in crews] if crews else workspace.own_crews()
-    lines = []
-    for path in paths if said else ():
+    try:
+        models = load_models(workspace)
+    except SpecError:  # told already
+        models = None
+    lines: list[str] = []
+    used: set[str] = set()
+    for path in [workspace.crew_path(crew) for crew in crews] if crews else workspace.own_crews():
         try:
-            names = sorted(set(granted(load_crew(path, workspace))) & set(said))
+            crew = load_crew(path, workspace)
         except SpecError:
             continue
-        lines += [f"{workspace.shown(path)}: {name} is deprecated: {said[name]}" for name in names]
-    return lines
+        names = set(granted(crew))
+        used |= names
+        file = workspace.shown(path)
+        lines += [f"{file}: {name} is deprecated: {said[name]}" for name in sorted(names & set(said))]
+        lines += [f"{file}: {line}" for line in (same_models(crew, models) if models is not None else ())]
+        lines += [f"{file}: {line}" for line in _without_user(crew.memory, workspace)]
+    return [*lines, *_advice(used, workspace, everything=not crews), *cannot_redact(workspace), *_wrong_cache()]
+
+
+def _wrong_cache() -> list[str]:
+    """Return what is wrong with the address of the session cache in Redis, where one is set."""
+    import os
+
+    from quarterdeck.memory.redis_session import VARIABLE, check_url
+
+    try:
+        if url := os.environ.get(VARIABLE):
+            check_url(url)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _without_user(profile: str, workspace: Workspace) -> list[str]:
+    """Return that what a profile keeps is a user's own while nobody says whose, where it is so."""
+    import os
+
+    from quarterdeck.spec.load import load_memory
+    from quarterdeck.spec.memory import WITHOUT_USER, needs_user
+
+    if os.environ.get("QUARTERDECK_USER"):
+        return []
+    try:
+        return [WITHOUT_USER] if needs_user(load_memory(profile, workspace)) else []
+    except (InputError, SpecError):  # told already
+        return []
+
+
+def _advice(used: set[str], workspace: Workspace, *, everything: bool) -> list[str]:
+    """Return what the workspace's own tools could say better: those that are used, or all of them.
+
+    A file with mistakes is left out until it has none.
+    """
+    from quarterdeck.governance.lint import advise, listed
+    from quarterdeck.spec.governance import GovernanceConfig
+    from quarterdeck.tools.loading import check_file, tool_names
+
+    names = tool_names(file for file in _own_tools(workspace) if not check_file(file, workspace.root))
+    wanted = [name for name in names if everything or name in used]
+    return [str(problem) for problem in advise(listed(workspace, GovernanceConfig()), wanted)] if wanted else []
 
 
 def _pinned(workspace: Workspace) -> list[str]:

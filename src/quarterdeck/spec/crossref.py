@@ -10,6 +10,7 @@ from typing import Any
 
 from quarterdeck.spec.crew import BeginSpec, CrewSpec, InputSpec, TaskSpec
 from quarterdeck.spec.graph import ancestors, dependencies, find_cycle
+from quarterdeck.spec.judges import own_judges
 from quarterdeck.spec.names import Names
 from quarterdeck.spec.output import model_from_fields
 from quarterdeck.spec.problem import did_you_mean
@@ -40,6 +41,7 @@ def check_crew(
         *checks.agents(),
         *(finding for name, task in crew.tasks.items() for finding in checks.task(name, task)),
         *checks.order(),
+        *own_judges(crew),
         *checks.crew_as_a_whole(),
     ]
 

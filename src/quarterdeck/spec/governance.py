@@ -48,7 +48,10 @@ class ToolClass(Declared):
     substitute: str | None = Field(default=None, description="The tool to call once where this one is down.")
     version: str | None = None
     deprecated: str | None = Field(default=None, description="From when on, and what to use in its place.")
-    isolated: bool | None = Field(default=None, description="Run in a process of its own that can be killed.")
+    isolated: bool | None = Field(
+        default=None,
+        description="True: in a new process for each call. False: in a thread of the run's own process.",
+    )
 
 
 class PolicyRule(Declared):
@@ -106,6 +109,30 @@ class TrialSpec(Declared):
     )
 
 
+class MonitorSpec(Declared):
+    """What counts as unusual, so that an alert is raised."""
+
+    burst: Annotated[float, Field(ge=1, le=1000)] | None = Field(
+        default=5.0,
+        description="So many times the calls a minute of a tool in the crew's earlier runs; null for never.",
+    )
+    least: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=60,
+        description="Calls of a tool a minute up to which nothing is unusual; with no earlier run, the bound.",
+    )
+
+
+class AuditSpec(Declared):
+    """Signs the journal of each run. Keys are named by their variable, never written here."""
+
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = Field(
+        default=None, description="Holds the private key, as `quarterdeck audit new-key` makes it."
+    )
+    public_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")] | None = Field(
+        default=None, description="Checks signatures where the private key is not."
+    )
+
+
 class RedactSpec(Declared):
     """What is taken out of prompts before they leave the machine."""
 
@@ -149,6 +176,8 @@ class GovernanceConfig(Declared):
     approvals: ApprovalSpec = ApprovalSpec()
     notify: NotifySpec = NotifySpec()
     trial: TrialSpec = TrialSpec()
+    monitor: MonitorSpec = MonitorSpec()
+    audit: AuditSpec = AuditSpec()
     redact: RedactSpec = RedactSpec()
     roots: dict[RootName, RootSpec] = Field(
         default_factory=dict, max_length=100, description="Folders of the files tools, by name."

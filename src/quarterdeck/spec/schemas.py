@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from quarterdeck.spec.crew import CrewSpec, RoleSpec
 from quarterdeck.spec.governance import GovernanceConfig
 from quarterdeck.spec.limits import LimitsConfig
+from quarterdeck.spec.mcp import McpConfig
 from quarterdeck.spec.memory import MemoryProfile
 from quarterdeck.spec.models import ModelsConfig
 from quarterdeck.spec.services import ServicesConfig
@@ -22,6 +23,7 @@ _SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {
     "limits.json": (LimitsConfig, "What all runs share"),
     "memory.json": (MemoryProfile, "What a crew remembers"),
     "governance.json": (GovernanceConfig, "What tools may do"),
+    "mcp.json": (McpConfig, "The MCP servers of a workspace"),
     "services.json": (ServicesConfig, "The services that tools may use"),
 }
 

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 import quarterdeck
+from quarterdeck import Memory
+from quarterdeck.spec.workspace import Workspace
+from quarterdeck.testing import HashEmbedder
 
 VENDORS = {"crewai", "litellm", "chromadb", "mem0", "xllamacpp", "openai", "alembic", "rich"}
+MODELS_OF_MEANING = {"numpy", "onnxruntime", "tokenizers", "redis"}
 PROGRAM = """
 import sys, time
 from quarterdeck.__main__ import main
@@ -31,7 +35,9 @@ print(f"\\n{code} {time.process_time():.3f} {','.join(loaded)}")
         (["validate"], {"sqlalchemy"}, 0.4),
         (["graph", "hello"], {"sqlalchemy"}, 0.4),
         (["runs", "list"], set(), 0.6),
-        (["memory", "stats"], {"onnxruntime", "tokenizers", "redis"}, 0.6),
+        (["memory", "stats"], MODELS_OF_MEANING, 0.6),
+        (["memory", "export", "--crew", "hello"], MODELS_OF_MEANING, 0.6),
+        (["memory", "delete", "--user", "anna", "--yes"], MODELS_OF_MEANING, 0.6),
         (["models", "list"], {"sqlalchemy"}, 0.6),
         (["models", "compare", "--help"], {"sqlalchemy"}, 0.25),
     ],
@@ -44,6 +50,19 @@ def test_command_loads_no_vendor(workspace: Path, arguments: list[str], more: se
     code, seconds, *loaded = done.stdout.strip().splitlines()[-1].split(" ")
     assert (code, loaded) == ("0", []), done.stdout + done.stderr
     assert float(seconds) < 3 * cpu  # the figure itself is measured by bench/; this only catches a slip
+
+
+def test_a_memory_is_shown_and_deleted_without_a_vendor(workspace: Path) -> None:
+    with Memory(workspace=Workspace(workspace), embedder=HashEmbedder()) as memory:
+        known = memory.remember("The port of Rotterdam has 42 cranes.", source="docs/port.md:12").id
+    asked = ",".join(VENDORS | MODELS_OF_MEANING)
+    for arguments in (["show", known], ["delete", known, "--yes"], ["reset", "--yes"]):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, asked, "memory", *arguments],
+            cwd=workspace, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        code, _, *loaded = done.stdout.strip().splitlines()[-1].split(" ")
+        assert (code, loaded) == ("0", []), done.stdout + done.stderr
 
 
 def test_importing_the_package_loads_nothing_of_it() -> None:

@@ -104,6 +104,40 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(
     assert levels["key for openai set"] == "ok" and levels["telemetry of all libraries off"] == "ok"
 
 
+def test_doctor_and_validate_say_before_a_run_that_names_cannot_be_redacted(
+    cli: Any, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarterdeck.cli.doctor._reaches", lambda url: False)
+    monkeypatch.setenv("QUARTERDECK_MODELS", str(tmp_path / "none"))
+    governance = workspace / "config" / "governance.yaml"
+    governance.write_text(governance.read_text() + "\nredact: {pii: [email, person]}\n")
+    lines = cli("doctor").out.splitlines()
+    missing = next(line for line in lines if "redact.pii" in line)
+    assert missing.startswith("fail  redact.pii: the model that finds person")
+    assert missing.endswith("quarterdeck models pull names --yes")
+    done = cli("validate")
+    assert done.code == 0 and "warning: config/governance.yaml: redact.pii: the model that finds person" in done.out
+    monkeypatch.setattr("quarterdeck.models.weights.installed", lambda name: tmp_path)
+    assert "ok    redact.pii: the model that finds person is here" in cli("doctor").out
+    assert "warning" not in cli("validate").out
+
+
+def test_doctor_knows_whether_code_can_be_kept_in(
+    cli: Any, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarterdeck.cli.doctor._reaches", lambda url: False)
+    program = tmp_path / "bwrap"
+    program.write_text("#!/bin/sh\necho bubblewrap 0.8.0\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("quarterdeck.tools.sandbox.bubblewrap", lambda: str(program))
+    assert f"ok    sandbox: bubblewrap 0.8.0 ({program})" in cli("doctor").out
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert f"warn  sandbox: {program} cannot be run" in cli("doctor").out
+    monkeypatch.setattr("quarterdeck.tools.sandbox.bubblewrap", lambda: "")
+    lacking = next(line for line in cli("doctor").out.splitlines() if "sandbox" in line)
+    assert lacking.startswith("info  sandbox: no bubblewrap") and "apt-get install bubblewrap" in lacking
+
+
 def test_doctor_fails_on_a_damaged_database(cli: Any, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quarterdeck.cli.doctor._reaches", lambda url: False)
     (workspace / "runs").mkdir()

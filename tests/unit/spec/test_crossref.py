@@ -19,7 +19,7 @@ agents:
 {more}
 tasks:
   plan:
-    agent: lead
+    agent: hand
     description: Plan {{topic}}.
     expected_output: e
     output: {{questions: [string], score: number, part: {{ok: boolean}}}}
@@ -37,9 +37,10 @@ tasks:
 """
 
 
-def crew(gather: str = "", review: str = "", more: str = "", process: str = "sequential") -> str:
+def crew(gather: str = "", review: str = "", more: str = "", process: str = "sequential", agents: str = "hand") -> str:
     lines = ["\n".join(f"    {line}" for line in part.splitlines()) for part in (gather, review)]
-    return CREW.format(gather=lines[0], review=lines[1], more=more, process=process)
+    whole = CREW.format(gather=lines[0], review=lines[1], more=more, process=process)
+    return whole.replace("agent: hand", f"agent: {agents}")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def crew(gather: str = "", review: str = "", more: str = "", process: str = "seq
             "review": "loop: {back_to: gather, until: all_answered and round > 1, only: open}",
         },
         {"review": "loop: {back_to: plan, until: plan.part.ok or output.all_answered}"},
+        {"review": "loop: {back_to: gather, until: round > 2 or depth > 2}", "agents": "lead"},  # nobody judges
         {"process": "graph", "gather": "needs: [review]", "review": "when: plan.score > 1"},
         {"process": "hierarchical", "more": "hierarchical: {manager: lead, workers: [hand]}"},
     ],
@@ -86,6 +88,11 @@ def test_sound_crews(problems: Problems, parts: dict[str, str]) -> None:
         ({"gather": "begin: [{tool: documents.list, arguments: {q: '{item}'}}]"}, "only in a task with for_each"),
         ({"gather": "for_each: plan.questions", "review": "when: gather.fact"}, '"gather" is a list'),
         ({"review": "loop: {back_to: review, until: all_answered}"}, "is not an earlier task"),
+        ({"review": "loop: {back_to: gather, until: output.all_answered}", "agents": "lead"}, "let another agent or a"),
+        (
+            {"gather": "output: {ok: boolean}", "review": "loop: {back_to: plan, until: gather.ok and round > 1}"},
+            'tasks.review.loop.back_to: agent "hand" does "plan" and judges it in "gather"',
+        ),
         ({"review": "loop: {back_to: gater, until: all_answered}"}, 'no task "gater"'),
         ({"review": "loop: {back_to: gather, until: all_anwered}"}, 'did you mean "all_answered"?'),
         ({"review": "loop: {back_to: gather, until: all_answered, only: opn}"}, "has no for_each whose items"),

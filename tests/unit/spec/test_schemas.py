@@ -59,3 +59,13 @@ def test_library_roles_are_three_short_lines_of_character(file: Path) -> None:
     assert list(role) == ["role", "goal", "backstory"]
     assert role["backstory"].count(". ") <= 1
     assert sum(map(len, role.values())) < 400
+
+
+def test_a_file_of_mcp_servers_fits_and_its_mistakes_are_seen() -> None:
+    good: dict[str, Any] = {"servers": {"files": {"command": "mcp-files", "args": ["--ro"], "env": {"A": "env:TOKEN"}}}}
+    validate(good, "mcp.json")
+    for wrong in ({"comand": "x"}, {"url": "ftp://x"}, {"command": "x", "timeout": 0}):
+        with pytest.raises(jsonschema.ValidationError):
+            validate({"servers": {"files": wrong}}, "mcp.json")
+    with pytest.raises(jsonschema.ValidationError):
+        validate({"servers": {"Bad Name": {"command": "x"}}}, "mcp.json")

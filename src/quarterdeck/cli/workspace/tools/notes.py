@@ -11,10 +11,13 @@ MAX_CHARACTERS = 8_000
 
 @tool(effect="read", owner="you", sinks={})
 def read(name: str) -> str:
-    """Read one of the notes.
+    """Read one of the notes when you need what it says.
 
     Args:
         name: The note's file name, such as welcome.md.
+
+    Returns:
+        The text of the note, cut where it is long.
     """
     path = (NOTES / name).resolve()
     if not path.is_file() or not path.is_relative_to(NOTES):
