@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What stands behind the command's name; those of this process if not given.
     """
+    if arguments is None:
+        # What loads here is kept until the end: looking for garbage as often as Python does took a run half a second.
+        gc.set_threshold(100_000, 50, 100)
+        atexit.register(gc.freeze)  # else the interpreter looks through all of it once more on its way out
     from quarterdeck.cli.failures import explain
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -200,6 +199,8 @@ def _answer(
     from quarterdeck.governance.queue import answer
 
     work = answer(store, item, said, arguments=arguments, choice=choice, by=options.user_name(), reason=reason.strip())
+    import asyncio
+
     return asyncio.run(work)
 
 

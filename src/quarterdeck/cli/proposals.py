@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -26,6 +25,8 @@ def carry_out(store: Store, proposal: Proposal, *, reason: str, json: bool) -> N
 
     screen, asked = Screen(), proposal.asked
     work = proposed.carry_out(proposal, store, Workspace.find(), by=options.user_name(), reason=reason.strip())
+    import asyncio
+
     result = asyncio.run(work)
     if json:
         screen.data(_told(proposal, "approved") | {"status": result.status, "value": result.value})
@@ -46,6 +47,8 @@ def reject(store: Store, proposal: Proposal, *, reason: str, json: bool) -> None
     from quarterdeck.engine import proposed
 
     screen = Screen()
+    import asyncio
+
     asyncio.run(proposed.reject(proposal, store, by=options.user_name(), reason=reason.strip()))
     if json:
         screen.data(_told(proposal, "rejected"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from quarterdeck.engine.result import Result
     from quarterdeck.models.catalog import Catalog
     from quarterdeck.spec.crew import CrewSpec
-
-COLLECT_SELDOM = (100_000, 50, 100)
-"""Of `gc.set_threshold`: some 100 times as seldom as by default, for this process alone."""
 
 EXIT = {"succeeded": 0, "failed": 1, "partial": 10, "waiting": 11, "cancelled": 12}
 EXIT_CODES = (
@@ -86,8 +82,6 @@ def run_reporting(ready: Callable[[], tuple[Crew, Work]], screen: Screen, *, jso
     Returns:
         The exit code.
     """
-    # what loads and runs here is kept until the end: looking for garbage as often as Python does took half a second
-    gc.set_threshold(*COLLECT_SELDOM)
     try:
         crew, work = ready()
         return run_crew(crew, work, screen, json=json)

@@ -166,6 +166,10 @@ def _advice(used: set[str], workspace: Workspace, *, everything: bool) -> list[s
 
 def _pinned(workspace: Workspace) -> list[str]:
     """Return the tools of MCP servers; files of theirs that are wrong are told by `check_workspace`."""
+    from quarterdeck.spec.mcp import mcp_file
+
+    if not mcp_file(workspace).exists():
+        return []
     from quarterdeck.tools.mcp import pinned_names
 
     try:

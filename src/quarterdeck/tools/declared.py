@@ -9,9 +9,7 @@ from quarterdeck.errors import SpecError
 from quarterdeck.spec.sentences import Finding
 from quarterdeck.spec.services import ServicesConfig, read_services
 from quarterdeck.spec.text import read_document
-from quarterdeck.tools import apis, queries
 from quarterdeck.tools.loading import Toolbox
-from quarterdeck.tools.openapi import Unusable, operations
 
 if TYPE_CHECKING:
     from quarterdeck.spec.services import ApiSpec
@@ -53,6 +51,8 @@ def load_services(workspace: Workspace) -> tuple[ServicesConfig, list[Tool]]:
             found += wrong
         for name, database in config.databases.items():
             found += _unbound(name, config)
+            from quarterdeck.tools import queries
+
             tools += queries.tools_of(name, database)
     if config is None or found:
         raise SpecError(sorted(document.problem(one.place, one.what, at=one.at) for one in found))
@@ -60,6 +60,9 @@ def load_services(workspace: Workspace) -> tuple[ServicesConfig, list[Tool]]:
 
 
 def _api(name: str, spec: ApiSpec, workspace: Workspace) -> tuple[list[Tool], list[Finding]]:
+    from quarterdeck.tools import apis
+    from quarterdeck.tools.openapi import Unusable, operations
+
     place = ("apis", name, "spec")
     file = workspace.file(spec.spec)
     if file is None:
@@ -96,6 +99,8 @@ def _clashes(config: ServicesConfig, workspace: Workspace) -> list[Finding]:
 
 def _unbound(name: str, config: ServicesConfig) -> list[Finding]:
     """Return which parameters a database's queries use without declaring them, or the other way round."""
+    from quarterdeck.tools import queries
+
     found = []
     for query, spec in config.databases[name].queries.items():
         place = ("databases", name, "queries", query)

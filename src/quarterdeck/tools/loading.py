@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -251,7 +252,13 @@ def _broken(file: Path, shown: str, error: BaseException) -> Problem:
 
 
 def _parse(file: Path) -> ast.Module:
-    return ast.parse(_read(file), filename=str(file))
+    return _parsed(_read(file), str(file))
+
+
+@lru_cache(maxsize=64)
+def _parsed(source: bytes, name: str) -> ast.Module:
+    """Return a text as a tree that nobody changes: names, mistakes and advice are read out of the same one."""
+    return ast.parse(source, filename=name)
 
 
 def _read(file: Path) -> bytes:
