@@ -113,12 +113,18 @@ def list_trials(json: options.Json = False, database: options.Database = None) -
     from quarterdeck.cli.runs import open_store
     from quarterdeck.cli.screen import Screen
     from quarterdeck.governance.trials import agreed, key_of
+    from quarterdeck.spec.workspace import Workspace, starter
 
     screen = Screen()
     config, tools, left_out = _read()
     _tell(left_out)
     wanted = config.trial.verified_calls
-    keys = {key_of(name, tool.manifest.version): tool for name, tool in tools.items() if _acts(tool)}
+    root, known = Workspace.find().root, starter() / "tools"
+    keys = {
+        key_of(name, tool.manifest.version): tool
+        for name, tool in tools.items()
+        if _acts(tool) and not (root / tool.declared.file).resolve().is_relative_to(known)
+    }
     with open_store(database) as store:
         counts = agreed(store, keys)
     rows = [{"tool": key, "agreed": counts[key], "wanted": wanted, "in_trial": counts[key] < wanted} for key in keys]

@@ -1,4 +1,7 @@
-"""Trials: a new tool that changes something stays in shadow until a person has agreed to enough of its calls."""
+"""Trials: a new tool that changes something stays in shadow until a person has agreed to enough of its calls.
+
+Tools that come with Quarterdeck are not new: its own tests are their trial.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from sqlalchemy import select, text
 
 from quarterdeck.errors import JournalError, QuarterdeckError
 from quarterdeck.journal.tables import events, runs, trials
+from quarterdeck.tools.places import comes_along
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -50,7 +54,7 @@ class Trials:
         Raises:
             JournalError: The database cannot be used.
         """
-        if not self._wanted:
+        if not self._wanted or comes_along(tool):
             return 0
         key = key_of(tool.base, tool.manifest.version)
         if key not in self._left:

@@ -15,6 +15,7 @@ import orjson
 
 from quarterdeck import optouts
 from quarterdeck.errors import ToolError
+from quarterdeck.spec.workspace import starter
 from quarterdeck.tools.loading import PREFIX, load_module
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def declared_place(*, is_async: bool, isolated: bool | None, found: bool = True)
     if is_async:
         return LOOP
     return PROCESS if found and isolated is None else THREAD
+
+
+def comes_along(tool: Tool) -> bool:
+    """Return whether a tool is one that comes with Quarterdeck: none of the workspace's, a program's or a server's."""
+    code = getattr(inspect.unwrap(tool.function), "__code__", None)
+    return code is not None and Path(code.co_filename).resolve().is_relative_to(starter() / "tools")
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -185,6 +185,9 @@ def test_a_run_can_be_made_in_shadow(cli: Any, workspace: Path, script: Any) -> 
     assert (done.code, result["status"], result["output"], result["files"]) == (0, "succeeded", "Welcome!", [])
     assert not (workspace / "rung").exists()
     script(steps)
+    assert cli("run", "hello").code == 0 and not (workspace / "rung").exists()  # it is new in a new workspace
+    govern(workspace, "autonomy: medium\n")
+    script(steps)
     assert cli("run", "hello").code == 0 and (workspace / "rung").read_text() == "3"
 
 

@@ -17,10 +17,12 @@ from quarterdeck.governance import trials
 from quarterdeck.journal.events import Proposed, ToolCalled
 from quarterdeck.spec.crew import CrewSpec
 from quarterdeck.spec.governance import GovernanceConfig
-from quarterdeck.spec.workspace import Workspace
+from quarterdeck.spec.workspace import Workspace, starter
 from quarterdeck.testing import ScriptedModel, call, text, together
 from quarterdeck.testing.catalog import ScriptedCatalog
+from quarterdeck.tools.loading import Toolbox
 from quarterdeck.tools.manifest import tool
+from quarterdeck.tools.places import comes_along
 from quarterdeck.tools.signature import tool_from_function
 
 DIALS = ("shadow", "low", "medium", "high")
@@ -287,6 +289,14 @@ class TestTrials:
         assert not [what for what in done if what.startswith("write")]
         _, statuses = await self.once(make)
         assert statuses == ["ok", "ok"] and "write it" in done
+
+    async def test_a_tool_that_comes_with_quarterdeck_is_not_new(self, tmp_path: Path) -> None:
+        box = Toolbox.load([starter() / "tools"], display_root=starter())
+        (tmp_path / "own.py").write_text((starter() / "tools" / "output.py").read_text())
+        own = Toolbox.load([tmp_path], display_root=tmp_path)
+        assert comes_along(box["output.write"]) and not comes_along(own["own.write"])
+        context: Any = None  # nothing is asked of the journal
+        assert await trials.Trials(3).left(box["output.write"], context) == 0
 
     async def test_a_new_version_begins_anew(self, make: Make) -> None:
         for agreed in range(2):
