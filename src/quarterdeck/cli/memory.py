@@ -27,7 +27,7 @@ Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="The agent's
 User = Annotated[str, typer.Option("--user", metavar="NAME", help="About whom; without it, those about nobody.")]
 Agree = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 MAX_EDIT_BYTES = 1_000_000
-_SINGULAR = {"memories": "memory", "vectors": "vector", "episodes": "episode", "replies": "reply"}
+_SINGULAR = {"memories": "memory", "vectors": "vector", "episodes": "episode", "replies": "reply", "trials": "trial"}
 PROFILE = "standard"
 """Where no crew says which."""
 MAX_CREWS = 100
@@ -156,17 +156,28 @@ def reset(
     crew: Crew = "",
     agent: Agent = "",
     user: User = "",
+    trials: Annotated[bool, typer.Option("--trials", help="Begin the trials of the crew's tools anew too.")] = False,
     yes: Agree = False,
     json: options.Json = False,
     database: options.Database = None,
 ) -> None:
-    """Delete all memories and episodes of exactly one scope."""
-    from quarterdeck.cli.screen import Screen
+    """Delete all memories and episodes of exactly one scope; for a whole crew also the model answers kept for it.
 
+    With --trials the tools that the crew has called are on trial again, for all crews. The journal stays as it is.
+    """
+    from quarterdeck.cli.screen import Screen
+    from quarterdeck.governance.learned import forget
+    from quarterdeck.journal.sync import run_sync
+
+    whole_crew = bool(crew) and not agent and not user
+    if trials and not whole_crew:
+        raise InputError("--trials is for a whole crew: name --crew, no agent and no user. Nothing was deleted.")
     screen = Screen()
     with _open(database, tenant, crew, agent, user) as memory:
-        _agree(f"Delete all memories of {_scope(memory.scope)}?", yes=yes)
+        _agree(f"Delete all {'that was learned' if whole_crew else 'memories'} of {_scope(memory.scope)}?", yes=yes)
         receipt = memory.forget(everything=True)
+        if whole_crew:
+            receipt.removed.update(run_sync(forget(memory.store, memory.scope.tenant, crew, trials=trials)))
     _show_receipt(receipt, screen, json=json)
 
 

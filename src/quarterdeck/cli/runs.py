@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quarterdeck.cli import options, undo
+from quarterdeck.cli import drift, options, undo
 from quarterdeck.errors import JournalError
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def cancel_run(run_id: options.RunId, json: options.Json = False, database: opti
 
 
 app.command("undo")(undo.undo_run)
+app.command("drift")(drift.drift_runs)
 
 
 @app.command("instruct")

@@ -1,4 +1,4 @@
-"""Runs every case with each model, as normal runs that are recorded in the journal."""
+"""Runs every case with each side of a comparison, as normal runs that are recorded in the journal."""
 
 from __future__ import annotations
 
@@ -25,10 +25,25 @@ CONCURRENCY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One run of one case with one model.
+class Side:
+    """One of those that are compared: a crew with a model.
 
     Attributes:
+        name: How reports call it: the model, or which state of the crew it is.
+        model: All agents of the crew use it: a group or a model.
+    """
+
+    name: str
+    crew: Crew
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of one case with one side.
+
+    Attributes:
+        model: The name of the side.
         repeat: Counted from 1.
         run_id: Empty when the run could not even start.
         why: Why it did not pass, in words.
@@ -62,60 +77,59 @@ OnTrial = Callable[[Trial], None]
 
 
 async def run_trials(
-    crew: Crew, models: Sequence[str], cases: Sequence[Case], checker: Checker, purse: Purse, on_trial: OnTrial, *,
+    sides: Sequence[Side], cases: Sequence[Case], checker: Checker, purse: Purse, on_trial: OnTrial, *,
     repeat: int = 1, concurrency: int = CONCURRENCY,
 ) -> None:  # fmt: skip
-    """Run every case with each model, and hand over each trial as it ends; stop when the purse is empty.
+    """Run every case with each side, and hand over each trial as it ends; stop when the purse is empty.
 
-    The models take turns, so that what changes over time, such as the load of a provider, meets all of them alike.
+    The sides take turns, so that what changes over time, such as the load of a provider, meets all of them alike.
 
     Args:
-        crew: The crew; its agents all use the model under trial.
-        models: Groups or models.
+        sides: Crews with models.
         cases: The cases.
         checker: Judges the results.
         purse: What all runs may cost together.
         on_trial: Called with each trial.
-        repeat: How often each case is run with each model.
+        repeat: How often each case is run with each side.
         concurrency: Runs at once.
 
     Raises:
         JournalError: The database cannot be used.
     """
     waiting = deque(
-        (case, models[(turn + place) % len(models)], number)
+        (case, sides[(turn + place) % len(sides)], number)
         for number in range(1, repeat + 1)
         for turn, case in enumerate(cases)
-        for place in range(len(models))
+        for place in range(len(sides))
     )
 
     async def work() -> None:
         while waiting:
-            case, model, number = waiting.popleft()
+            case, side, number = waiting.popleft()
             if not await purse.take():
                 return
             trial = None
             try:
-                trial = await _try(crew, model, case, number, checker)
+                trial = await _try(side, case, number, checker)
             finally:
-                await purse.settle(await _charged(crew, trial) if trial else None)
+                await purse.settle(await _charged(side.crew, trial) if trial else None)
             on_trial(trial)
 
     await side_by_side([work() for _ in range(min(concurrency, len(waiting)))])
 
 
-async def _try(crew: Crew, model: str, case: Case, number: int, checker: Checker) -> Trial:
+async def _try(side: Side, case: Case, number: int, checker: Checker) -> Trial:
     try:
-        result = await crew.akickoff(case.inputs, model=model)
+        result = await side.crew.akickoff(case.inputs, model=side.model)
     except JournalError:
         raise
     except QuarterdeckError as error:
-        return Trial(case.name, model, number, "", "failed", error.code, False, (str(error),), Decimal(0), 0.0)
+        return Trial(case.name, side.name, number, "", "failed", error.code, False, (str(error),), Decimal(0), 0.0)
     why = await checker.failures(case, result)
-    used, stand_ins = await asyncio.to_thread(_used, crew, result)
+    used, stand_ins = await asyncio.to_thread(_used, side.crew, result)
     return Trial(
         case=case.name,
-        model=model,
+        model=side.name,
         repeat=number,
         run_id=result.run_id,
         status=result.status,

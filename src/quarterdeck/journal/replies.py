@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select
 
+from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.journal.tables import replies
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ def get(connection: Connection, key: str) -> tuple[str, str] | None:
     """
     row = connection.exec_driver_sql(_GET[connection.dialect.name], {"key": key, "now": time.time()}).first()
     return None if row is None or len(row.reply.encode()) != row.size else (row.model, row.reply)
+
+
+def key_of(tenant: str, request: Any) -> str:
+    """Return what the reply to a request is kept under.
+
+    Args:
+        tenant: Whose answers they are; no other is given them.
+        request: All that is asked, as it is recorded.
+    """
+    return fingerprint([tenant, request])
 
 
 def keys_since(connection: Connection, since: float) -> tuple[float, set[str]]:

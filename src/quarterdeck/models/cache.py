@@ -16,7 +16,6 @@ import orjson
 from quarterdeck.errors import LimitReached, ModelError
 from quarterdeck.journal import replies
 from quarterdeck.journal.events import TextArrived
-from quarterdeck.journal.fingerprint import fingerprint
 from quarterdeck.models.kept import Kept
 from quarterdeck.models.port import ModelReply, ToolRequest, Usage
 from quarterdeck.models.strategies import treatment_of
@@ -71,7 +70,7 @@ class Cache:
         spec = self._cache_of(context.group)
         if request.temperature > 0 and not (spec is not None and spec.sampled):
             return await self._proceed.complete(request, context)
-        key = fingerprint([context.journal.tenant, request_to_json(request)])
+        key = replies.key_of(context.journal.tenant, request_to_json(request))
         flights = self._flights_here()
         flight = f"{key}/{context.group}"  # another group has other fallbacks
         while (flown := flights.get(flight)) is not None:

@@ -201,3 +201,72 @@ def test_a_guardrail_can_be_a_check(cli: Any, quiz: Any) -> None:
     data = json.loads(compare(cli, "--yes", "--json").out)
     why = {trial["model"]: trial["why"] for trial in data["trials"]}
     assert why == {"small": ["tools/parity.py:told: nothing said about 0"], "large": []}
+
+
+def against(cli: Any, run_id: str, *more: str) -> Any:
+    return cli(
+        "models", "compare", "quiz", "--models", "large", "--cases", "cases.jsonl", "--against", run_id, "--yes", *more
+    )
+
+
+class Obeys(Quiz):
+    """Answers right only when its prompt asks for it in so many words."""
+
+    async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelReply:
+        asked = any("Answer in one word." in message.content for message in request.messages)
+        self.wrong = set() if asked else {0, 1, 2}
+        return await super().answer(request, on_text)
+
+
+def test_a_change_of_the_crew_is_scored_and_told_with_its_diff(cli: Any, quiz: Any) -> None:
+    folder = quiz(Obeys("large", set()))
+    assert cli("run", "quiz", "--input", "n=7").code == 0
+    (first,) = json.loads(cli("runs", "list", "--json").out)
+    run_id = first["run_id"]
+    same = against(cli, run_id)
+    assert same.code == 2 and f"quiz is declared as it was in run {run_id}. Nothing was run." in same.err
+    (folder / "crews" / "quiz.yaml").write_text(CREW.replace("goal: Answer.", "goal: Answer in one word."))
+    data = json.loads(against(cli, run_id, "--json").out)
+    before, now = data["models"]
+    assert (before["model"], before["passed"]) == (f"run {run_id}", 9) and data["against"] == run_id
+    assert (now["model"], now["passed"]) == ("now", 12) and data["pairs"][0]["better"] == ["n0", "n1", "n2"]
+    for asked in ((), (run_id,)):  # without a name it is a run of the comparison, whose crew is the same one
+        told = json.loads(cli("prompts", "diff", "quiz", *asked, "--json").out)
+        assert "+Your goal: Answer in one word." in told["changes"][0]["diff"]
+        (score,) = told["scores"]
+        assert (score["score_before"], score["score_now"], score["cases"]) == (0.75, 1.0, 12)
+        assert (score["model"], score["run_id"], score["runs"]) == ("large", run_id, 24)
+    out = cli("prompts", "diff", "quiz", run_id).out
+    assert "score: 0.75 -> 1.00 on 12 cases with large (difference +0." in out and f"run {run_id}, 20" in out
+    (folder / "crews" / "quiz.yaml").write_text(CREW.replace("goal: Answer.", "goal: Answer twice."))
+    assert "score:" not in cli("prompts", "diff", "quiz", run_id).out  # that change was never scored
+
+
+def test_only_a_whole_comparison_is_kept(cli: Any, quiz: Any) -> None:
+    folder = quiz(Quiz("large", set()))
+    cli("run", "quiz", "--input", "n=7")
+    run_id = json.loads(cli("runs", "list", "--json").out)[0]["run_id"]
+    (folder / "crews" / "quiz.yaml").write_text(CREW.replace("goal: Answer.", "goal: Reply."))
+    data = json.loads(against(cli, run_id, "--limit-usd", "0.09", "--json").out)
+    assert not data["complete"] and not (folder / "runs" / "comparisons.jsonl").exists()
+
+
+def test_against_is_refused_before_anything_is_spent(cli: Any, quiz: Any) -> None:
+    large = Quiz("large", set())
+    folder = quiz(large, Quiz("small", set()))
+    cli("run", "quiz", "--input", "n=7")
+    run_id = json.loads(cli("runs", "list", "--json").out)[0]["run_id"]
+    calls = large.calls
+    assert against(cli, "nothing-such").code == 2
+    two = against(cli, run_id, "--models", "small,large")
+    assert two.code == 2 and "with --against give one" in two.err
+    (folder / "crews" / "quiz.yaml").write_text(CREW.replace("{n: {type: integer}}", "{n: {type: string}}"))
+    (folder / "cases.jsonl").write_text('{"name": "a", "inputs": {"n": "many"}}\n')
+    wrong = against(cli, run_id)
+    assert wrong.code == 2 and f'case "a", crew of run {run_id}: ' in wrong.err
+    (folder / "crews" / "other.yaml").write_text(CREW.replace("crew: quiz", "crew: other"))
+    other = cli(
+        "models", "compare", "other", "--models", "large", "--cases", "cases.jsonl", "--against", run_id, "--yes"
+    )
+    assert other.code == 2 and "is one of the crew quiz, not of other" in other.err
+    assert large.calls == calls
