@@ -42,7 +42,7 @@ class Whose:
 
     def past(self, profile: MemoryProfile) -> Scope | None:
         """Return whose episodes a run reads and leaves; None for nobody's: they are a user's own, and there is none."""
-        if not profile.private:
+        if not (profile.private or needs_user(profile)):
             return Scope(self.tenant, self.crew)
         return Scope(self.tenant, self.crew, user=self.user) if self.user else None
 

@@ -182,6 +182,10 @@ class Store:
         except SQLAlchemyError as error:
             raise translate(error, self._engine.url) from error
 
+    def reconnect(self) -> None:
+        """Let the idle connections go: what they know of the tables may be out of date."""
+        self._engine.dispose()
+
     def _records(self, query: Select[Any]) -> list[RunRecord]:
         rows = [row._mapping for row in self.read(query)]
         held = self.holds.held([row["id"] for row in rows if row["status"] == "running"])

@@ -74,7 +74,7 @@ class Words:
         try:
             self._check()
             if not self.why:
-                hits = self._index.search(store, scope, query, limit, kinds, now)
+                hits = self._found(store, scope, query, limit, kinds, now)
                 if any(word.held for word in hits.words) or self._finds_the_newest(scope, now):
                     return hits
                 self._trusted = True  # once made anew, it is not doubted for this again
@@ -84,6 +84,16 @@ class Words:
                 raise
             self._lose(_short(error.__cause__))
         return scan(store, scope, query, limit, kinds, now)
+
+    def _found(self, store: Store, scope: Scope, query: str, limit: int, kinds: Collection[str], now: float) -> Hits:
+        """Search the index; once more on a new connection where it fails: an old one may know the tables of before."""
+        try:
+            return self._index.search(store, scope, query, limit, kinds, now)
+        except JournalError as error:
+            if not self._is_lost(error.__cause__):
+                raise
+            store.reconnect()
+            return self._index.search(store, scope, query, limit, kinds, now)
 
     def count(self, which: ColumnElement[bool] | None = None) -> int:
         """Return how many memories are indexed; of those that a condition names, or of all."""

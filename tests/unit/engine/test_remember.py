@@ -191,7 +191,10 @@ def test_whose_memories_a_profile_reaches() -> None:
     assert scope("user", who=Whose("acme", "research")) is None, "of nobody there is nothing to remember"
     assert whose.past(MemoryProfile(private=True)) == Scope("acme", "research", user="ann")
     assert whose.past(MemoryProfile()) == Scope("acme", "research")
+    own = MemoryProfile.model_validate({"longterm": {"reach": "user"}, "episodes": {}})
+    assert whose.past(own) == Scope("acme", "research", user="ann")
     nobody = Whose("acme", "research")
+    assert nobody.past(own) is None
     assert nobody.past(MemoryProfile(private=True)) is None is scope("crew", private=True, who=nobody)
 
 

@@ -84,7 +84,7 @@ def recalled(crew: Crew, run_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("other", ["bob", "anna", "Ann"])
-@pytest.mark.parametrize("more", ["", "private: true\nepisodes: {recall: 5}\n"])
+@pytest.mark.parametrize("more", ["", "episodes: {recall: 5}\n", "private: true\nepisodes: {recall: 5}\n"])
 def test_nothing_of_one_users_memory_stands_in_anothers_prompt(desk: Desk, more: str, other: str) -> None:
     desk.profile(LONGTERM + more)
     crew, her_first, _ = desk.run("ann", HERS)
