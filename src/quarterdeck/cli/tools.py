@@ -134,6 +134,9 @@ def list_trials(json: options.Json = False, database: options.Database = None) -
     screen.columns([
         (str(row["tool"]), f"{row['agreed']} of {wanted}", "in shadow" if row["in_trial"] else "acts") for row in rows
     ])  # fmt: skip
+    if wanted and not rows:
+        screen.line("Nothing is in trial: no tool of this workspace itself changes anything.")
+        return
     screen.line(
         "No trials are asked for (trial.verified_calls in config/governance.yaml)."
         if not wanted

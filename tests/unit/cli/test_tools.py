@@ -184,8 +184,9 @@ def test_a_run_can_be_made_in_shadow(cli: Any, workspace: Path, script: Any) -> 
     result = json.loads(done.out.splitlines()[-1])
     assert (done.code, result["status"], result["output"], result["files"]) == (0, "succeeded", "Welcome!", [])
     assert not (workspace / "rung").exists()
+    govern(workspace, "trial: {verified_calls: 3}\n")
     script(steps)
-    assert cli("run", "hello").code == 0 and not (workspace / "rung").exists()  # it is new in a new workspace
+    assert cli("run", "hello").code == 0 and not (workspace / "rung").exists()  # it is new
     govern(workspace, "autonomy: medium\n")
     script(steps)
     assert cli("run", "hello").code == 0 and (workspace / "rung").read_text() == "3"
