@@ -79,7 +79,9 @@ class Longterm:
         self._personal = _finders(profile, redact)
         self._shared: tuple[Store, LongTerm] | None = None
         self._goals: Kept | None = None
-        self._redact = redact
+        # what stands around every prompt stands around what hosted models embed and rank, too
+        self._mask = masker.mask if masker is not None else None
+        self._redactor = Redactor(redact, catalog.chain) if redact is not None and redact.pii else None
         self._reranker: Reranker | None = None
 
     def memories(self, run: RunScope) -> Memories | None:
@@ -167,7 +169,8 @@ class Longterm:
         from quarterdeck.memory.embedder import embedder_of
 
         if self._name != EMBEDDED:  # what a hosted model embeds is paid by the run that asks for it
-            return embedder_of(self._name, self._catalog, run.context_at("memory", "", ""))
+            context = run.context_at("memory", "", "")
+            return embedder_of(self._name, self._catalog, context, mask=self._mask, redactor=self._redactor)
         if self._embedder is None and installed("embedder") is not None:
             self._embedder = embedder_of(EMBEDDED, self._catalog)
         if self._embedder is not None and self._goals is None:
@@ -186,8 +189,8 @@ class Longterm:
             name,
             self._catalog,
             run.context_at("memory", "", ""),
-            mask=self._masker.mask if self._masker is not None else None,
-            redactor=Redactor(self._redact, self._catalog.chain) if self._redact and self._redact.pii else None,
+            mask=self._mask,
+            redactor=self._redactor,
         )
         if isinstance(reranker, LocalReranker):
             self._reranker = reranker

@@ -70,18 +70,29 @@ class Embedder(Protocol):
         ...
 
 
-def embedder_of(name: str, catalog: Catalog, context: CallContext | None = None) -> Embedder:
+def embedder_of(
+    name: str,
+    catalog: Catalog,
+    context: CallContext | None = None,
+    *,
+    mask: Callable[[str], str] | None = None,
+    redactor: Redactor | None = None,
+) -> Embedder:
     """Return the embedder that a profile names.
 
     Args:
         name: `embedded`, or a LiteLLM embedding model such as `openai/text-embedding-3-small`.
         catalog: Knows keys, prices and endpoints of hosted models.
         context: The run on whose budget and in whose journal hosted calls are; None for none.
+        mask: Takes secrets out of what is sent to a hosted model.
+        redactor: Finds personal data in it.
 
     Raises:
         ModelError: There is no such model, or its key is not set.
     """
-    return EmbeddedEmbedder() if name == EMBEDDED else LiteLLMEmbedder(name, catalog, context)
+    if name == EMBEDDED:
+        return EmbeddedEmbedder()
+    return LiteLLMEmbedder(name, catalog, context, mask=mask, redactor=redactor)
 
 
 class EmbeddedEmbedder:
