@@ -192,7 +192,7 @@ class LiteLLMEmbedder:
         from quarterdeck.models.stack import build_port
 
         self._model = catalog.resolve(model)
-        self._models = _EmbeddingModels(catalog)
+        self._models = WithoutStandIns(catalog, _Vectors)
         self._context = context
         self._mask = mask
         self._port: Stage = build_port(self._models, mask=mask, redactor=redactor)
@@ -261,28 +261,38 @@ class _Vectors:
         """Nothing to do: whoever made the provider closes it."""
 
 
-class _EmbeddingModels:
-    """What the port's stages ask about embedding models: prices and rates of the catalog, and no stand-ins.
+class WithoutStandIns:
+    """What the port's stages ask about models that embed or rank: prices and rates of the catalog, and no stand-ins.
 
     A vector of another model would be compared with what it cannot be compared with.
+
+    Args:
+        catalog: Has them.
+        asked: Makes of a provider one that takes a request of this kind.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, asked: Callable[[Provider, str], Provider]) -> None:
         self._catalog = catalog
+        self._asked = asked
 
     def provider(self, model: str) -> Provider:
-        return _Vectors(self._catalog.provider(model), model)
+        """Return who answers."""
+        return self._asked(self._catalog.provider(model), model)
 
     def price_of(self, name: str) -> Price | None:
+        """Return the price per token."""
         return self._catalog.price_of(name)
 
     def rate_of(self, name: str) -> RateSpec | None:
+        """Return how fast it may be called."""
         return self._catalog.rate_of(name)
 
     def chain(self, name: str, group: str) -> tuple[ResolvedModel, ...]:
+        """Return the model alone."""
         return self._catalog.chain(name, "")
 
     def cache_of(self, group: str) -> CacheSpec | None:
+        """Return None: vectors and scores are kept elsewhere."""
         return None
 
 

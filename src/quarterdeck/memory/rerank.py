@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quarterdeck.errors import JournalError, ModelError, QuarterdeckError
+from quarterdeck.memory.embedder import WithoutStandIns
 from quarterdeck.memory.item import Recalled
 from quarterdeck.models.port import Message, ModelReply, ModelRequest
 
 if TYPE_CHECKING:
     from quarterdeck.journal.call import CallContext
     from quarterdeck.memory.item import Scope
-    from quarterdeck.models.catalog import Catalog, ResolvedModel
+    from quarterdeck.models.catalog import Catalog
     from quarterdeck.models.port import OnText, Provider
-    from quarterdeck.models.prices import Price
     from quarterdeck.models.redact import Redactor
     from quarterdeck.models.stages import Stage
-    from quarterdeck.spec.models import CacheSpec, RateSpec
     from quarterdeck.spec.workspace import Workspace
 
 CANDIDATES = 30
@@ -191,7 +190,7 @@ class HostedReranker:
         return _unpacked(reply.text, len(texts), request.model)
 
     async def _ask(self, request: ModelRequest) -> ModelReply:
-        models = _Rerankers(self._catalog)
+        models = WithoutStandIns(self._catalog, _Scores)
         if self._context is None:
             if self._mask is not None:
                 masked = tuple(replace(one, content=self._mask(one.content)) for one in request.messages)
@@ -301,28 +300,6 @@ class _Scores:
 
     async def close(self) -> None:
         """Nothing to do: whoever made the provider closes it."""
-
-
-class _Rerankers:
-    """What the port's stages ask about rerankers: prices and rates of the catalog, and no stand-ins."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
-    def provider(self, model: str) -> Provider:
-        return _Scores(self._catalog.provider(model), model)
-
-    def price_of(self, name: str) -> Price | None:
-        return self._catalog.price_of(name)
-
-    def rate_of(self, name: str) -> RateSpec | None:
-        return self._catalog.rate_of(name)
-
-    def chain(self, name: str, group: str) -> tuple[ResolvedModel, ...]:
-        return self._catalog.chain(name, "")
-
-    def cache_of(self, group: str) -> CacheSpec | None:
-        return None
 
 
 def _ordered(found: Sequence[Recalled], scores: Sequence[float]) -> list[Recalled]:
